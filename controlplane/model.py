@@ -1,0 +1,245 @@
+"""What the control plane remembers: one frozen dataclass per table, in the words of the glossary.
+
+A row class names its primary key in `KEY`; `controlplane.state` stores any of them by that and nothing else. Times are
+aware datetimes in UTC. Rows hold no behaviour beyond what follows from their own fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from headrace.api import Action
+from headrace.types import AgentState, CommandKind, Engine, Facts, Observed, Phase, Severity
+
+
+class Topic(StrEnum):
+    """What an entry of the change log is about; its key names which one."""
+
+    PIPELINE = "pipeline"
+    AGENT = "agent"
+    OBSERVED = "observed"
+    VARIABLE = "variable"
+    TOKEN = "token"
+    COMMAND = "command"
+    EVENT = "event"
+    PLANE = "plane"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneRow:
+    """The one counter row: who this instance is and how far it has counted."""
+
+    KEY: ClassVar = ("id",)
+    id: int = 1
+    instance_id: str
+    epoch: int
+    fleet_revision: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRow:
+    """A pipeline as it is now; a deleted one stays as a tombstone, so that its revisions go on counting."""
+
+    KEY: ClassVar = ("name",)
+    name: str
+    revision: int
+    generation: int
+    sha256: str
+    engine: Engine
+    selector: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    deleted: bool = False
+    purge: bool = False
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRow:
+    """One immutable version of a pipeline; with the content of `sha256` it is the whole manifest."""
+
+    KEY: ClassVar = ("pipeline", "number")
+    pipeline: str
+    number: int
+    generation: int
+    sha256: str
+    selector: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    action: Action
+    author: str
+    reason: str = ""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobRow:
+    """Bytes by their hash: canonical contents and plugin catalogues."""
+
+    KEY: ClassVar = ("sha256",)
+    sha256: str
+    data: bytes
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRow:
+    """An enrolled agent. Of its labels, those of the token win over the operator's over the claimed ones."""
+
+    KEY: ClassVar = ("id",)
+    id: str
+    name: str
+    state: AgentState
+    facts: Facts
+    token_labels: Mapping[str, str] = field(default_factory=dict)
+    operator_labels: Mapping[str, str] = field(default_factory=dict)
+    credential_hash: str
+    token_id: str = ""
+    enrolled_at: datetime
+    last_seen: datetime | None = None
+    state_since: datetime
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The effective ones."""
+        return {**self.facts.labels, **self.operator_labels, **self.token_labels}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """Who owns an agent's session: compared and set, never guessed."""
+
+    KEY: ClassVar = ("agent_id",)
+    agent_id: str
+    session_id: str
+    boot_id: str
+    session_number: int
+    replica: str
+    lease_until: datetime
+    opened_at: datetime
+    superseded: tuple[str, ...] = ()
+    """Boot ids that were replaced, newest last, the last eight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedRow:
+    """The three truths about one workload, and the phase that follows from them."""
+
+    KEY: ClassVar = ("agent_id", "pipeline")
+    agent_id: str
+    pipeline: str
+    observed: Observed
+    phase: Phase
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitionRow:
+    """A workload's phase changed."""
+
+    KEY: ClassVar = ("revision",)
+    revision: int
+    at: datetime
+    agent_id: str
+    pipeline: str
+    generation: int
+    before: Phase | None
+    after: Phase
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """A bootstrap token; only the hash of its secret is kept."""
+
+    KEY: ClassVar = ("id",)
+    id: str
+    secret_hash: str
+    created_at: datetime
+    expires_at: datetime
+    uses: int = 0
+    max_uses: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    revoked: bool = False
+    author: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariableRow:
+    """A value of `${NAME}` for the agents that the selector matches."""
+
+    KEY: ClassVar = ("name", "selector")
+    name: str
+    selector: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRow:
+    """Something that an agent is asked to do at most once, and its answer."""
+
+    KEY: ClassVar = ("id",)
+    id: str
+    agent_id: str
+    kind: CommandKind
+    pipeline: str = ""
+    lines: int = 0
+    sha256: str = ""
+    deadline: datetime
+    done: bool = False
+    ok: bool = False
+    message: str = ""
+    output: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """An entry of the change log: at this fleet revision, this became different."""
+
+    KEY: ClassVar = ("revision",)
+    revision: int
+    topic: Topic
+    key: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """Who did what, what happened where; for people."""
+
+    KEY: ClassVar = ("revision",)
+    revision: int
+    at: datetime
+    kind: str
+    severity: Severity
+    actor: str = ""
+    pipeline: str = ""
+    agent_id: str = ""
+    generation: int = 0
+    message: str = ""
+
+
+Row = (
+    PlaneRow
+    | PipelineRow
+    | RevisionRow
+    | BlobRow
+    | AgentRow
+    | SessionRow
+    | ObservedRow
+    | TransitionRow
+    | TokenRow
+    | VariableRow
+    | CommandRow
+    | ChangeRow
+    | EventRow
+)
+LogRow = TransitionRow | ChangeRow | EventRow
+"""Rows that are only appended, keyed by fleet revision, and trimmed by age."""
