@@ -23,7 +23,8 @@ def generate(root: Path = ROOT) -> list[str]:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     sources = sorted(str(path.relative_to(root)) for path in (root / "proto").rglob("*.proto"))
-    outputs = [f"--{kind}_out={root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    outputs = [f"--{kind}={root}" for kind in ("python_out", "grpc_python_out")]
+    outputs += [f"--{kind}=quiet:{root}" for kind in ("mypy_out", "mypy_grpc_out")]
     well_known = Path(next(iter(_proto.__path__)))
     # protoc finds its plugins on PATH; a virtual environment that is not activated has them beside its interpreter.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])

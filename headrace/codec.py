@@ -1,7 +1,7 @@
 """The only translator between the wire and the dataclasses of `types`, `messages` and `api`.
 
-A dataclass and the message of its name have the same fields, so one table of converters, built from both at import
-time, serves all of them; a field that only one side has fails the import. Rules for what the wire cannot say:
+A dataclass and the message of its name have the same fields, so a writer and a reader per class, built from both at
+import time, serve all of them; a field that only one side has fails the import. Rules for what the wire cannot say:
 
 - an enum value that is unspecified, or newer than this version, becomes the field's default;
 - a missing message or time becomes None, and a ProtocolError where the field needs one;
@@ -11,11 +11,10 @@ time, serves all of them; a field that only one side has fails the import. Rules
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types as python_types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -24,12 +23,15 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace import api, messages, types
-from headrace.errors import ProtocolError
+from headrace.errors import InvalidError, ProtocolError
 from headrace.v1 import channel_pb2, management_pb2, types_pb2
 
 T = TypeVar("T")
+_Write = Callable[[Any], Message]
+_Read = Callable[[Any], Any]
 _Encode = Callable[[Any], Any]
-_Decode = Callable[[Message, str], Any]
+_Decode = Callable[[Any, str], Any]
+_Field = tuple[dataclasses.Field[Any], Any, FieldDescriptor]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,13 +44,13 @@ class ErrorDetail:
 
 
 def encode(value: object) -> bytes:
-    """The wire form of any dataclass that has a message of its name."""
-    return _to_message(value).SerializeToString()
+    """The wire form of any dataclass that has a message of its name; raises InvalidError for what has no such form."""
+    return _WRITERS[type(value)](value).SerializeToString()
 
 
 def decode(cls: type[T], data: bytes) -> T:
     """The dataclass that the bytes stand for; raises ProtocolError."""
-    return _from_message(cls, _parse(_message_class(cls), data))
+    return typing.cast("T", _READERS[cls](_parse(_MESSAGES[cls.__name__], data)))
 
 
 def encode_agent(message: messages.AgentMessage) -> bytes:
@@ -71,42 +73,28 @@ def decode_server(data: bytes) -> messages.ServerMessage | None:
     return typing.cast("messages.ServerMessage | None", _unwrap(channel_pb2.ServerMessage, data))
 
 
-def _parse(message_class: type[Message], data: bytes) -> Message:
+def _parse(message_class: type[Any], data: bytes) -> Message:
     try:
-        return message_class.FromString(data)
+        return typing.cast("Message", message_class.FromString(data))
     except DecodeError as error:
-        raise ProtocolError(f"{message_class.DESCRIPTOR.name}: {len(data)} bytes are not such a message") from error
+        name = message_class.DESCRIPTOR.name
+        raise ProtocolError(f"{name}: {len(data)} bytes are not such a message") from error
 
 
 def _wrap(envelope: type[Message], value: object) -> bytes:
-    return envelope(**{_BODY_FIELD[envelope][type(value)]: _to_message(value)}).SerializeToString()
+    cls = type(value)
+    return envelope(**{_BODY_FIELD[envelope][cls]: _WRITERS[cls](value)}).SerializeToString()
 
 
 def _unwrap(envelope: type[Message], data: bytes) -> object | None:
     outer = _parse(envelope, data)
     field = outer.WhichOneof("body")
-    return None if field is None else _from_message(_BODY_CLASS[envelope][field], getattr(outer, field))
-
-
-def _to_message(value: object) -> Message:
-    message_class, converters = _encoders(type(value))
-    fields = {}
-    for name, convert in converters:
-        item = getattr(value, name)
-        if item:  # proto3 leaves defaults out; an optional scalar's 0 is the one exception
-            fields[name] = convert(item)
-        elif item is not None and name in _OPTIONAL_SCALARS.get(type(value).__name__, ()):
-            fields[name] = item
-    return message_class(**fields)
-
-
-def _from_message(cls: type[T], message: Message) -> T:
-    return cls(**{name: convert(message, name) for name, convert in _decoders(cls)})
+    return None if field is None else _READERS[_BODY_CLASS[envelope][field]](getattr(outer, field))
 
 
 # How a dataclass finds its message, and an envelope its bodies.
 
-_MESSAGES: Mapping[str, type[Message]] = {
+_MESSAGES: Mapping[str, type[Any]] = {
     name: getattr(module, name)
     for module in (types_pb2, channel_pb2, management_pb2)
     for name in module.DESCRIPTOR.message_types_by_name
@@ -117,29 +105,64 @@ _DATACLASSES: Mapping[str, type[Any]] = {
     for name, cls in vars(module).items()
     if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
 } | {"ErrorDetail": ErrorDetail}
+_ENVELOPES: tuple[type[Any], ...] = (channel_pb2.AgentMessage, channel_pb2.ServerMessage)
 _BODY_CLASS: Mapping[type[Message], Mapping[str, type[Any]]] = {
     envelope: {
         field.name: _DATACLASSES[field.message_type.name] for field in envelope.DESCRIPTOR.oneofs_by_name["body"].fields
     }
-    for envelope in (channel_pb2.AgentMessage, channel_pb2.ServerMessage)
+    for envelope in _ENVELOPES
 }
 _BODY_FIELD: Mapping[type[Message], Mapping[type[Any], str]] = {
     envelope: {cls: name for name, cls in bodies.items()} for envelope, bodies in _BODY_CLASS.items()
 }
-_OPTIONAL_SCALARS: Mapping[str, frozenset[str]] = {
-    name: frozenset(f.name for f in message.DESCRIPTOR.fields if f.has_presence and not f.message_type)
-    for name, message in _MESSAGES.items()
-}
+_WRITERS: dict[type[Any], _Write] = {}
+_READERS: dict[type[Any], _Read] = {}
 
 
-def _message_class(cls: type[Any]) -> type[Message]:
-    return _MESSAGES[cls.__name__]
+def _register(cls: type[Any]) -> tuple[_Write, _Read]:
+    """The class's writer and reader, built after those of the classes that it holds."""
+    if cls not in _WRITERS:
+        fields = _fields(cls)
+        _WRITERS[cls], _READERS[cls] = _build_writer(cls, fields), _build_reader(cls, fields)
+    return _WRITERS[cls], _READERS[cls]
 
 
-@functools.cache
-def _fields(cls: type[Any]) -> list[tuple[dataclasses.Field[Any], Any, FieldDescriptor]]:
-    """Each field with its type and its descriptor; a mismatch is a defect found at first use, and by a test."""
-    wire = _message_class(cls).DESCRIPTOR.fields_by_name
+def _build_writer(cls: type[Any], fields: list[_Field]) -> _Write:
+    message_class = _MESSAGES[cls.__name__]
+    converters = tuple((field.name, _encoder(hint, wire), _keeps_zero(wire)) for field, hint, wire in fields)
+
+    def write(value: Any) -> Message:
+        values = {}
+        for name, convert, keeps_zero in converters:
+            item = getattr(value, name)
+            if item or (keeps_zero and item is not None):  # proto3 leaves defaults out
+                values[name] = convert(item)
+        try:
+            return typing.cast("Message", message_class(**values))
+        except ValueError as error:  # a number out of range, or text that is no Unicode
+            raise InvalidError(f"{cls.__name__}: {_blame(message_class, values)}: {error}") from error
+
+    return write
+
+
+def _blame(message_class: type[Any], values: Mapping[str, Any]) -> str:
+    """The field whose value the message does not take."""
+    for name, value in values.items():
+        try:
+            message_class(**{name: value})
+        except ValueError:
+            return f"field {name!r}"
+    return "fields"
+
+
+def _build_reader(cls: type[Any], fields: list[_Field]) -> _Read:
+    converters = tuple((field.name, _decoder(cls, field, hint, wire)) for field, hint, wire in fields)
+    return lambda message: cls(**{name: convert(message, name) for name, convert in converters})
+
+
+def _fields(cls: type[Any]) -> list[_Field]:
+    """Each field with its type and its descriptor; raises TypeError where the two sides differ."""
+    wire = _MESSAGES[cls.__name__].DESCRIPTOR.fields_by_name
     hints = typing.get_type_hints(cls)
     own = dataclasses.fields(cls)
     if {field.name for field in own} != set(wire):
@@ -147,26 +170,15 @@ def _fields(cls: type[Any]) -> list[tuple[dataclasses.Field[Any], Any, FieldDesc
     return [(field, hints[field.name], wire[field.name]) for field in own]
 
 
-@functools.cache
-def _encoders(cls: type[Any]) -> tuple[type[Message], tuple[tuple[str, _Encode], ...]]:
-    return _message_class(cls), tuple((field.name, _encoder(hint, wire)) for field, hint, wire in _fields(cls))
-
-
-@functools.cache
-def _decoders(cls: type[Any]) -> tuple[tuple[str, _Decode], ...]:
-    return tuple((field.name, _decoder(cls, field, hint, wire)) for field, hint, wire in _fields(cls))
-
-
 def _encoder(hint: Any, wire: FieldDescriptor) -> _Encode:
     if _is_map(wire):
         return dict
+    inner, _ = _inner(hint)
     if wire.enum_type is not None:
-        prefix = _enum_prefix(wire)
-        numbers = {value.name: value.number for value in wire.enum_type.values}
-        return lambda member: numbers[prefix + member.name]
+        return {member: number for number, member in _members(inner, wire).items()}.__getitem__
     if wire.message_type is None:
         return _identity
-    one = _timestamp if wire.message_type.full_name == Timestamp.DESCRIPTOR.full_name else _to_message
+    one: _Encode = _timestamp if inner is datetime else _register(inner)[0]
     return (lambda items: [one(item) for item in items]) if wire.is_repeated else one
 
 
@@ -175,21 +187,18 @@ def _decoder(cls: type[Any], field: dataclasses.Field[Any], hint: Any, wire: Fie
         return lambda message, name: dict(getattr(message, name))
     inner, optional = _inner(hint)
     if wire.enum_type is not None:
-        return _enum_decoder(cls, field, inner, optional, wire)
+        return _enum_decoder(cls, field, _members(inner, wire), optional)
     if wire.message_type is None:
         if wire.is_repeated:
             return lambda message, name: tuple(getattr(message, name))
         if wire.has_presence:
             return lambda message, name: getattr(message, name) if message.HasField(name) else None
         return getattr
-    if inner is datetime:
-        one: Callable[[Any], Any] = _datetime
-    else:
-        one = functools.partial(_from_message, inner)
+    one = _datetime if inner is datetime else _register(inner)[1]
     if wire.is_repeated:
-        return lambda message, name: tuple(one(item) for item in getattr(message, name))
+        return lambda message, name: tuple([one(item) for item in getattr(message, name)])
 
-    def required_or_none(message: Message, name: str) -> Any:
+    def required_or_none(message: Any, name: str) -> Any:
         if message.HasField(name):
             return one(getattr(message, name))
         if optional:
@@ -200,40 +209,48 @@ def _decoder(cls: type[Any], field: dataclasses.Field[Any], hint: Any, wire: Fie
 
 
 def _enum_decoder(
-    cls: type[Any], field: dataclasses.Field[Any], inner: type[StrEnum], optional: bool, wire: FieldDescriptor
+    cls: type[Any], field: dataclasses.Field[Any], members: Mapping[int, StrEnum], optional: bool
 ) -> _Decode:
-    prefix = _enum_prefix(wire)
-    members = {
-        value.number: inner[value.name.removeprefix(prefix)] for value in wire.enum_type.values if value.number != 0
-    }
     has_default = field.default is not dataclasses.MISSING
+    default = field.default if has_default else None
 
-    def convert(message: Message, name: str) -> StrEnum | None:
+    def convert(message: Any, name: str) -> Any:
         number = getattr(message, name)
         member = members.get(number)
-        if member is not None:
-            return member
-        if optional or has_default:
-            return None if not has_default else typing.cast("StrEnum | None", field.default)
-        raise ProtocolError(f"{cls.__name__}: field {name!r} has no value that this version knows ({number})")
+        if member is None and not (optional or has_default):
+            raise ProtocolError(f"{cls.__name__}: field {name!r} has no value that this version knows ({number})")
+        return member or default
 
     return convert
+
+
+def _members(inner: type[StrEnum], wire: FieldDescriptor) -> dict[int, StrEnum]:
+    """The enum's members by their numbers; 0 is "unspecified" and has none."""
+    assert wire.enum_type is not None
+    zero, *values = wire.enum_type.values
+    prefix = zero.name.removesuffix("UNSPECIFIED")
+    members = {value.number: inner[value.name.removeprefix(prefix)] for value in values}
+    if set(members.values()) != set(inner):
+        raise TypeError(f"{inner.__name__}: values differ from its enum: {set(inner) - set(members.values())}")
+    return members
 
 
 def _identity(value: Any) -> Any:
     return value
 
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
 def _timestamp(value: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(value)
-    return stamp
+    since = value - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def _datetime(stamp: Timestamp) -> datetime:
     try:
-        return stamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
+        return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1_000)
+    except OverflowError as error:
         raise ProtocolError(f"a time is out of range: {stamp.seconds} s") from error
 
 
@@ -241,9 +258,9 @@ def _is_map(wire: FieldDescriptor) -> bool:
     return wire.message_type is not None and bool(wire.message_type.GetOptions().map_entry)
 
 
-def _enum_prefix(wire: FieldDescriptor) -> str:
-    zero: str = wire.enum_type.values_by_number[0].name
-    return zero.removesuffix("UNSPECIFIED")
+def _keeps_zero(wire: FieldDescriptor) -> bool:
+    """Whether 0 and absence differ, as in an optional scalar."""
+    return wire.has_presence and wire.message_type is None
 
 
 def _inner(hint: Any) -> tuple[Any, bool]:
@@ -253,3 +270,7 @@ def _inner(hint: Any) -> tuple[Any, bool]:
     if typing.get_origin(hint) in (typing.Union, python_types.UnionType):
         return next(arg for arg in typing.get_args(hint) if arg is not type(None)), True
     return hint, False
+
+
+for _cls in _DATACLASSES.values():
+    _register(_cls)

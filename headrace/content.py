@@ -50,21 +50,32 @@ def canonical(content: Content) -> bytes:
 
 
 def parse(data: bytes) -> Content:
-    """The content that canonical bytes stand for; raises ProtocolError."""
+    """The content that canonical bytes stand for; raises ProtocolError for any others."""
     try:
         document: dict[str, Any] = json.loads(data)
         if document["form"] != _FORM:
             raise ProtocolError(f"content has form {document['form']!r}, this version reads {_FORM}; upgrade this side")
-        return Content(
+        content = Content(
             engine=Engine(document["engine"]),
-            config=document["config"],
+            config=_text(document["config"]),
             files=tuple(
                 File(name=name, content=base64.b64decode(text)) for name, text in sorted(document["files"].items())
             ),
-            secrets=tuple(SecretReference(name=name, env=env) for env, name in sorted(document["secrets"].items())),
+            secrets=tuple(
+                SecretReference(name=_text(name), env=env) for env, name in sorted(document["secrets"].items())
+            ),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if canonical(content) != data:
+            raise ValueError("the same content has other canonical bytes")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"content is not in canonical form: {error!r}") from error
+    return content
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r}")
+    return value
 
 
 def sha256_of(data: bytes) -> str:
@@ -93,18 +104,19 @@ def unpack(desired: Desired, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
     Raises LimitError and ProtocolError; never holds more than the limit in memory.
     """
-    bound = min(limits.pipeline, limits.inflation * max(len(desired.payload), 1))
     if desired.size > limits.pipeline:
         raise LimitError(f"pipeline {desired.pipeline!r}: {desired.size} bytes, the limit is {limits.pipeline}")
     data = desired.payload
     if desired.encoding is Encoding.DEFLATE:
-        inflater = zlib.decompressobj()
+        bound = min(desired.size, limits.inflation * len(desired.payload))
         try:
-            data = inflater.decompress(desired.payload, bound + 1)
+            data = zlib.decompressobj().decompress(desired.payload, bound + 1)
         except zlib.error as error:
             raise ProtocolError(f"pipeline {desired.pipeline!r}: payload is not deflated data: {error}") from error
         if len(data) > bound:
             raise LimitError(f"pipeline {desired.pipeline!r}: payload inflates past {bound} bytes")
+    if len(data) != desired.size:
+        raise ProtocolError(f"pipeline {desired.pipeline!r}: {len(data)} bytes, {desired.size} were announced")
     check(data, sha256=desired.sha256, what=f"pipeline {desired.pipeline!r} generation {desired.generation}")
     return data
 
