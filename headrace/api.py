@@ -469,12 +469,12 @@ class RevokeTokenResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, at a fleet revision."""
+    """Something that happened, at a fleet revision; without a severity it is mere information."""
 
     revision: int = 0
     at: datetime | None = None
     kind: str = ""
-    severity: Severity = Severity.WARNING
+    severity: Severity | None = None
     actor: str = ""
     pipeline: str = ""
     agent_id: str = ""

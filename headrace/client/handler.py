@@ -1,0 +1,78 @@
+"""What a host of `AgentChannel` implements, and the small facts that pass between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from headrace.errors import HeadraceError
+from headrace.messages import Answer, Command, Complete, Desired, Remove, Secrets, Variables, Welcome
+from headrace.session import PlaneSeen
+from headrace.types import Facts, Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who an agent is, and the secret that shows it."""
+
+    agent_id: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """How the channel is doing; `error` is the last failure in words, empty when there was none."""
+
+    connected: bool
+    since: datetime
+    error: str = ""
+
+
+class AgentHandler(Protocol):
+    """What an agent does with what it is told.
+
+    `on_*` calls come in order and never concurrently, except `on_command`. What is stale (older generations, removals
+    by an older plane) never comes here. An exception ends the session, is logged, and the channel connects anew.
+    """
+
+    def identity(self) -> Identity:
+        """Asked for before every connection."""
+
+    def facts(self) -> Facts:
+        """As they are now; changes are announced by `AgentChannel.notify_facts`."""
+
+    def observed(self) -> Mapping[str, Observed]:
+        """All workloads by pipeline, as they are now; what is no longer in it is gone from this agent."""
+
+    def plane(self) -> PlaneSeen:
+        """What the last `on_welcome` said, from disk."""
+
+    async def on_welcome(self, welcome: Welcome) -> None:
+        """A session is open. Persist (instance_id, epoch) before returning; the epoch never goes back."""
+
+    async def on_desired(self, desired: Desired) -> None:
+        """Persist before returning; may repeat. An empty payload is fetched by `AgentChannel.get_blob`."""
+
+    async def on_remove(self, remove: Remove) -> None:
+        """Persist before returning; may repeat."""
+
+    async def on_variables(self, variables: Variables) -> None:
+        """All of them, each time."""
+
+    async def on_secrets(self, secrets: Secrets) -> None:
+        """All of them, each time."""
+
+    async def on_complete(self, complete: Complete) -> None:
+        """All that was desired at this fleet revision has come."""
+
+    async def on_command(self, command: Command) -> Answer:
+        """Runs beside everything else, a few at a time, at most once per id, until its deadline."""
+
+    async def on_refused(self, error: HeadraceError) -> bool:
+        """The control plane will not have this agent; true when a new identity is at hand, so try again now.
+
+        UnauthenticatedError: the credential is unknown or expired. ForbiddenError: revoked. ConflictError: another
+        process with this identity took over. ProtocolError: versions do not overlap. False waits some minutes.
+        """

@@ -1,0 +1,132 @@
+"""One grpc connection to a control plane, for either API: raw bytes below, dataclasses and HeadraceErrors above.
+
+It connects at the first call and by itself again when the line broke; retrying a call is the caller's. It belongs to
+one event loop; calls may run concurrently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from headrace import codec, status
+from headrace.errors import HeadraceError
+from headrace.limits import DEFAULT_LIMITS, Limits
+from headrace.rpcs import Rpc
+from headrace.security import ClientTls, bearer, check_plaintext, parse_address
+
+METADATA_BYTES = 128 << 10
+"""Of one call at most, at both ends: faults travel there."""
+
+ENVELOPE_BYTES = 64 << 10
+"""How much larger a message may be than the payload in it."""
+
+RawStream = grpc.aio.StreamStreamCall[bytes, bytes]
+
+
+def options(limits: Limits) -> list[tuple[str, Any]]:
+    """The settings that both ends of a connection share."""
+    size = limits.message + ENVELOPE_BYTES
+    return [
+        ("grpc.max_receive_message_length", size),
+        ("grpc.max_send_message_length", size),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+    ]
+
+
+class Connection:
+    """A connection to `address`; what is wrong with its settings is said at once, by InvalidError."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        credential: str = "",
+        tls: ClientTls | None = None,
+        insecure: bool = False,
+        insecure_flag: str = "insecure=True",
+        limits: Limits = DEFAULT_LIMITS,
+        hint: str = "",
+    ) -> None:
+        check_plaintext(parse_address(address), secure=tls is not None, insecure=insecure, flag=insecure_flag)
+        self.address = address
+        self._tls = tls
+        self._metadata = bearer(credential)
+        self._limits = limits
+        self._hint = hint
+        self._channel: grpc.aio.Channel | None = None
+
+    async def close(self) -> None:
+        """Ends the connection and every call on it."""
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def unary(self, rpc: Rpc, request: object, *, timeout: float | None = None) -> Any:
+        """One request, one response."""
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(rpc.path)
+        try:
+            return codec.decode(
+                rpc.response, await call(codec.encode(request), timeout=timeout, metadata=self._metadata)
+            )
+        except grpc.aio.AioRpcError as failure:
+            raise self.error(failure) from failure
+
+    async def server_stream(self, rpc: Rpc, request: object) -> AsyncGenerator[Any, None]:
+        """One request, many responses; leaving the iteration ends the call."""
+        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(rpc.path)
+        call = method(codec.encode(request), metadata=self._metadata)
+        try:
+            async for data in call:
+                yield codec.decode(rpc.response, data)
+        except grpc.aio.AioRpcError as failure:
+            raise self.error(failure) from failure
+        finally:
+            call.cancel()
+
+    async def client_stream(self, rpc: Rpc, requests: AsyncIterable[object]) -> Any:
+        """Many requests, one response."""
+
+        async def encoded() -> AsyncIterator[bytes]:
+            async for request in requests:
+                yield codec.encode(request)
+
+        method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = self._open().stream_unary(rpc.path)
+        try:
+            data = await method(encoded(), metadata=self._metadata)
+        except grpc.aio.AioRpcError as failure:
+            raise self.error(failure) from failure
+        return codec.decode(rpc.response, data)
+
+    def raw_stream(self, rpc: Rpc) -> RawStream:
+        """Both ways, as bytes, for those who keep the stream themselves; its AioRpcErrors go through `error`."""
+        return self._open().stream_stream(rpc.path)(metadata=self._metadata)
+
+    def error(self, failure: grpc.aio.AioRpcError) -> HeadraceError:
+        """The HeadraceError that a failed call stands for."""
+        return status.error_of(failure, target=self.address, hint=self._hint)
+
+    def _open(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            self._channel = self._create()
+        return self._channel
+
+    def _create(self) -> grpc.aio.Channel:
+        settings = [
+            *options(self._limits),
+            # A connection of its own: one that is shared would lead a moving agent back to the server that it leaves.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+            # We back off ourselves; the core must not hold a longer grudge against an address.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self.address, options=settings)
+        if self._tls.server_name:
+            settings.append(("grpc.ssl_target_name_override", self._tls.server_name))
+        return grpc.aio.secure_channel(self.address, self._tls.credentials(), options=settings)

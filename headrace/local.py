@@ -1,0 +1,114 @@
+"""Where a management client finds the address and the token when nobody says: environment, config file, token file.
+
+Address: `HEADRACE_SERVER`, else `server:` in the config file (`$XDG_CONFIG_HOME or ~/.config`/headrace/config.yaml),
+else 127.0.0.1:8401. Token: `HEADRACE_TOKEN`, else `token:` there (for the server named there only), else, on loopback,
+the file that the control plane writes: `$XDG_STATE_HOME or ~/.local/state`/headrace/<port>.token, which its owner alone
+may read; so another user of the host is nobody.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headrace.errors import InvalidError
+from headrace.security import parse_address
+
+DEFAULT_ADDRESS = "127.0.0.1:8401"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A management API and the token for it; an empty token means that none was found."""
+
+    address: str
+    token: str = ""
+
+
+def find(*, address: str = "", token: str = "", environment: Mapping[str, str] | None = None) -> Endpoint:
+    """What is given wins, then environment, config file, and token file.
+
+    Raises InvalidError for a config file or an address that cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    config = _config(config_file(environment=environment))
+    address = address or environment.get("HEADRACE_SERVER", "") or config.get("server", "") or DEFAULT_ADDRESS
+    token = token or environment.get("HEADRACE_TOKEN", "")
+    if not token and address == config.get("server", DEFAULT_ADDRESS):
+        token = config.get("token", "")
+    where = parse_address(address)
+    if not token and where.is_local and not where.unix:
+        token = _read(token_file(where.port, environment=environment))
+    return Endpoint(address=address, token=token)
+
+
+def config_file(*, environment: Mapping[str, str] | None = None) -> Path:
+    """A small YAML file that people write: `server` and `token`."""
+    return _folder(environment, "XDG_CONFIG_HOME", ".config") / "config.yaml"
+
+
+def token_file(port: int, *, environment: Mapping[str, str] | None = None) -> Path:
+    """Where the token of the control plane on this loopback port is."""
+    return _folder(environment, "XDG_STATE_HOME", ".local/state") / f"{port}.token"
+
+
+def write_token(port: int, token: str, *, environment: Mapping[str, str] | None = None) -> Path:
+    """Writes it, 0600 in a folder 0700, by atomic replace; returns the path. The control plane calls this."""
+    path = token_file(port, environment=environment)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{port}.")  # made 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(token + "\n")
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def remove_token(port: int, token: str, *, environment: Mapping[str, str] | None = None) -> None:
+    """Removes it if it still holds this token, and not that of a successor; for an orderly stop."""
+    path = token_file(port, environment=environment)
+    if hmac.compare_digest(_read(path).encode(), token.encode()):
+        path.unlink(missing_ok=True)
+
+
+def _folder(environment: Mapping[str, str] | None, variable: str, default: str) -> Path:
+    environment = os.environ if environment is None else environment
+    named = environment.get(variable, "")
+    home = environment.get("HOME", "") or str(Path.home())
+    return (Path(named) if named else Path(home) / default) / "headrace"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _config(path: Path) -> dict[str, str]:
+    try:
+        document: Any = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidError(f"{path} cannot be read: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise InvalidError(f"{path} is not a mapping of 'server' and 'token'")
+    for key, value in document.items():
+        if key not in ("server", "token"):
+            raise InvalidError(f"{path}: {key!r} is not known; there are 'server' and 'token'")
+        if not isinstance(value, str):
+            raise InvalidError(f"{path}: {key!r} is not text; put it in quotes")
+    return document

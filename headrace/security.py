@@ -1,0 +1,118 @@
+"""TLS and bearer credentials for both ends, addresses, and where plain text is allowed: on this host alone.
+
+A credential travels in the metadata of each call as `authorization: Bearer …`. Off loopback it travels in plain text
+only after an explicit opt-out, which is the caller's to log.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import grpc
+
+from headrace.errors import InvalidError
+
+_BEARER = "Bearer "
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """PEM bytes; with `client_ca` a caller's certificate is demanded and checked."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes = b""
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """What grpc wants of it."""
+        return grpc.ssl_server_credentials(
+            [(self.key, self.certificate)],
+            root_certificates=self.client_ca or None,
+            require_client_auth=bool(self.client_ca),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTls:
+    """PEM bytes; an empty `ca` means grpc's own roots; `server_name` overrides the name that is checked."""
+
+    ca: bytes = b""
+    certificate: bytes = b""
+    key: bytes = b""
+    server_name: str = ""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """What grpc wants of it."""
+        return grpc.ssl_channel_credentials(
+            root_certificates=self.ca or None,
+            private_key=self.key or None,
+            certificate_chain=self.certificate or None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where to listen or connect: `host:port`, `[::1]:port`, or `unix:/path`."""
+
+    host: str
+    port: int
+    unix: str = ""
+
+    def __str__(self) -> str:
+        if self.unix:
+            return f"unix:{self.unix}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this host can be at the other end."""
+        if self.unix or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def parse_address(text: str) -> Address:
+    """Raises InvalidError that says what is wrong."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path:
+            raise InvalidError(f"address {text!r}: the path of the socket is missing")
+        return Address(host="", port=0, unix=path)
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise InvalidError(f"address {text!r}: an IPv6 address goes in brackets, such as [::1]:8401")
+    if not colon or not host:
+        raise InvalidError(f"address {text!r} is not host:port, such as 127.0.0.1:8401")
+    if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise InvalidError(f"address {text!r}: port {port!r} is not a number from 0 to 65535")
+    return Address(host=host, port=int(port))
+
+
+def check_plaintext(address: Address, *, secure: bool, insecure: bool, flag: str) -> None:
+    """Raises InvalidError, naming the opt-out, where plain text would leave this host without one."""
+    if not (secure or insecure or address.is_local):
+        raise InvalidError(
+            f"address {str(address)!r} is not on loopback, and plain text there shows credentials and configurations "
+            f"to others; give TLS files, or {flag} if something else encrypts the way"
+        )
+
+
+def bearer(credential: str) -> Metadata:
+    """The metadata of a call."""
+    return (("authorization", f"{_BEARER}{credential}"),) if credential else ()
+
+
+def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The bearer credential in a call's metadata; empty when there is none."""
+    for key, value in metadata or ():
+        if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
+            return value.removeprefix(_BEARER)
+    return ""

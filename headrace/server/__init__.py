@@ -1,0 +1,20 @@
+"""The server side of both gRPC APIs, over Protocols that a host implements: the agents' channel and management.
+
+A host writes a `ChannelHandler` and a `ManagementHandler`, wraps them in services, and serves those on listeners; it
+meets neither grpc nor protobuf.
+"""
+
+from headrace.server.channel import ChannelHandler, ChannelService
+from headrace.server.link import Link
+from headrace.server.listener import Listener
+from headrace.server.management import Caller, ManagementHandler, ManagementService
+
+__all__ = [
+    "Caller",
+    "ChannelHandler",
+    "ChannelService",
+    "Link",
+    "Listener",
+    "ManagementHandler",
+    "ManagementService",
+]

@@ -1,0 +1,159 @@
+"""Serves the management API over a `ManagementHandler` that the host implements.
+
+Which methods there are, what they take and whether they stream is read from the descriptors: a new RPC needs a method
+of the handler and nothing here but its signature.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+
+from headrace import api, codec
+from headrace.rpcs import MANAGEMENT, Rpc
+from headrace.security import credential_of
+from headrace.server.answers import Context, answering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls: a name for the record (revisions, events), and the address it came from."""
+
+    name: str
+    peer: str = ""
+
+
+class ManagementHandler(Protocol):
+    """What a host does for people and programs: one method per RPC, in snake case, over the dataclasses of `api`.
+
+    All calls are concurrent. A HeadraceError becomes the call's status; anything else is logged and becomes INTERNAL.
+    A streaming method is an async generator; it is closed when the caller leaves.
+    """
+
+    async def authenticate(self, credential: str, peer: str) -> Caller:
+        """Who a bearer token stands for ("" when none was sent), before every call. Raises UnauthenticatedError."""
+
+    # Pipelines
+
+    async def apply_pipelines(
+        self, request: api.ApplyPipelinesRequest, caller: Caller
+    ) -> api.ApplyPipelinesResponse: ...
+
+    async def delete_pipelines(
+        self, request: api.DeletePipelinesRequest, caller: Caller
+    ) -> api.DeletePipelinesResponse: ...
+
+    async def rollback_pipeline(
+        self, request: api.RollbackPipelineRequest, caller: Caller
+    ) -> api.RollbackPipelineResponse: ...
+
+    async def list_pipelines(self, request: api.ListPipelinesRequest, caller: Caller) -> api.ListPipelinesResponse: ...
+
+    async def get_pipeline(self, request: api.GetPipelineRequest, caller: Caller) -> api.GetPipelineResponse: ...
+
+    async def list_revisions(self, request: api.ListRevisionsRequest, caller: Caller) -> api.ListRevisionsResponse: ...
+
+    def watch_pipeline(
+        self, request: api.WatchPipelineRequest, caller: Caller
+    ) -> AsyncIterator[api.WatchPipelineResponse]: ...
+
+    async def restart_pipeline(
+        self, request: api.RestartPipelineRequest, caller: Caller
+    ) -> api.RestartPipelineResponse: ...
+
+    async def retry_pipeline(self, request: api.RetryPipelineRequest, caller: Caller) -> api.RetryPipelineResponse: ...
+
+    async def get_logs(self, request: api.GetLogsRequest, caller: Caller) -> api.GetLogsResponse: ...
+
+    async def adopt_workload(self, request: api.AdoptWorkloadRequest, caller: Caller) -> api.AdoptWorkloadResponse: ...
+
+    # Agents
+
+    async def list_agents(self, request: api.ListAgentsRequest, caller: Caller) -> api.ListAgentsResponse: ...
+
+    async def get_agent(self, request: api.GetAgentRequest, caller: Caller) -> api.GetAgentResponse: ...
+
+    async def set_labels(self, request: api.SetLabelsRequest, caller: Caller) -> api.SetLabelsResponse: ...
+
+    async def revoke_agent(self, request: api.RevokeAgentRequest, caller: Caller) -> api.RevokeAgentResponse: ...
+
+    async def set_variables(self, request: api.SetVariablesRequest, caller: Caller) -> api.SetVariablesResponse: ...
+
+    async def list_variables(self, request: api.ListVariablesRequest, caller: Caller) -> api.ListVariablesResponse: ...
+
+    # Tokens
+
+    async def create_token(self, request: api.CreateTokenRequest, caller: Caller) -> api.CreateTokenResponse: ...
+
+    async def list_tokens(self, request: api.ListTokensRequest, caller: Caller) -> api.ListTokensResponse: ...
+
+    async def revoke_token(self, request: api.RevokeTokenRequest, caller: Caller) -> api.RevokeTokenResponse: ...
+
+    # Events
+
+    async def list_events(self, request: api.ListEventsRequest, caller: Caller) -> api.ListEventsResponse: ...
+
+    def watch_events(
+        self, request: api.WatchEventsRequest, caller: Caller
+    ) -> AsyncIterator[api.WatchEventsResponse]: ...
+
+    # Plane
+
+    async def get_status(self, request: api.GetStatusRequest, caller: Caller) -> api.GetStatusResponse: ...
+
+    def backup(self, request: api.BackupRequest, caller: Caller) -> AsyncIterator[api.BackupResponse]: ...
+
+
+class ManagementService:
+    """The management services; a listener starts, drains and stops it."""
+
+    names = tuple(dict.fromkeys(rpc.service for rpc in MANAGEMENT.values()))
+
+    def __init__(self, handler: ManagementHandler) -> None:
+        self._handler = handler
+
+    async def start(self) -> None:
+        """Nothing to look after."""
+
+    async def drain(self, window_ms: int, message: str = "") -> None:
+        """Calls are short; streams end with the listener."""
+
+    async def stop(self) -> None:
+        """Nothing is left."""
+
+    def handlers(self) -> Mapping[str, Mapping[str, grpc.RpcMethodHandler[Any, Any]]]:
+        """The methods of each service, by name, over bytes."""
+        services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = defaultdict(dict)
+        for rpc in MANAGEMENT.values():
+            services[rpc.service][rpc.name] = self._stream(rpc) if rpc.server_streaming else self._unary(rpc)
+        return services
+
+    def _unary(self, rpc: Rpc) -> grpc.RpcMethodHandler[Any, Any]:
+        method = getattr(self._handler, rpc.method)
+
+        async def serve(data: bytes, context: Context) -> bytes:
+            async with answering(context, rpc.name):
+                caller = await self._caller(context)
+                return codec.encode(await method(codec.decode(rpc.request, data), caller))
+
+        return grpc.unary_unary_rpc_method_handler(serve)
+
+    def _stream(self, rpc: Rpc) -> grpc.RpcMethodHandler[Any, Any]:
+        method = getattr(self._handler, rpc.method)
+
+        async def serve(data: bytes, context: Context) -> None:
+            async with answering(context, rpc.name):
+                caller = await self._caller(context)
+                async with contextlib.aclosing(method(codec.decode(rpc.request, data), caller)) as items:
+                    async for item in items:
+                        await context.write(codec.encode(item))
+
+        return grpc.unary_stream_rpc_method_handler(serve)
+
+    async def _caller(self, context: Context) -> Caller:
+        return await self._handler.authenticate(credential_of(context.invocation_metadata()), context.peer())
