@@ -218,7 +218,8 @@ class EventRow:
     revision: int
     at: datetime
     kind: str
-    severity: Severity
+    severity: Severity | None = None
+    """None for mere information."""
     actor: str = ""
     pipeline: str = ""
     agent_id: str = ""
