@@ -1,0 +1,196 @@
+"""From a configuration to the parts of a pipeline: checks everything, opens nothing, keeps what already runs unchanged.
+
+Every fault of every section is found. This is all that `--dry-run` does, and the first half of a start or a reload.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeVar
+
+from agent.engine.config import InvalidProperty, read
+from agent.engine.logs import PluginLog
+from agent.engine.parser import ParserTable
+from agent.engine.parts import FilterPart, InputPart, OutputPart, Part, Parts
+from agent.engine.plugin import Context, FilterSettings, InputSettings, OutputSettings
+from agent.engine.registry import Registration, Registry, filters, inputs, outputs, processors
+from agent.engine.resources import Resources
+from agent.engine.retry import parse_retry_limit
+from agent.engine.router import tag_matcher
+from agent.engine.service import Service
+from headrace.config import Document, Fault, Section
+
+AnyPart = TypeVar("AnyPart", bound=Part[Any])
+
+NOT_BUILT = {"custom": "custom plugins", "stream_processor": "stream processors", "plugins": "external plugins"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the engine gives to every part."""
+
+    clock: Callable[[], int]
+    stop: Callable[[str], None]
+    resources: Resources
+    parsers: ParserTable
+    service: Service
+
+
+class Builder:
+    """Builds the parts of one document; the result of `build` is only to be used when `faults` stays empty."""
+
+    def __init__(self, document: Document, surroundings: Surroundings, running: Parts) -> None:
+        self.faults: list[Fault] = []
+        self._document = document
+        self._around = surroundings
+        self._running = running
+
+    def build(self) -> Parts:
+        document = self._document
+        for section in document.sections:
+            if section.kind in NOT_BUILT:
+                self._fault(section, f"{NOT_BUILT[section.kind]} are not implemented by the embedded engine")
+        alone = len(document.inputs) == 1 and len(document.outputs) == 1
+        return Parts(
+            self._each(document.inputs, self._running.inputs, self._input),
+            self._each(document.filters, self._running.filters, self._filter),
+            self._each(document.outputs, self._running.outputs, lambda s, name: self._output(s, name, alone=alone)),
+        )
+
+    def _each(
+        self, sections: tuple[Section, ...], running: list[AnyPart], make: Callable[[Section, str], AnyPart | None]
+    ) -> list[AnyPart]:
+        """A part for each section: the running one that is the same, with the name it has, or a new one."""
+        free = list(running)
+        kept: dict[int, AnyPart] = {}
+        for at, section in enumerate(sections):
+            same = next((p for p in free if p.matches(section, self._around.parsers, self._around.service)), None)
+            if same is not None:
+                free.remove(same)
+                kept[at] = same
+        taken = {part.name for part in kept.values()}
+        parts: list[AnyPart] = []
+        for at, section in enumerate(sections):
+            part = kept.get(at) or make(section, self._name(section, taken))
+            if part is not None:
+                parts.append(part)
+        return parts
+
+    def _name(self, section: Section, taken: set[str]) -> str:
+        """The instance's name: its alias, or `plugin.N` with the first number that is free."""
+        alias = section.get("alias")
+        plugin = (section.name or "").lower()
+        name = str(alias) if alias else next(n for i in count() if (n := f"{plugin}.{i}") not in taken)
+        if name in taken:
+            self._fault(
+                section, f"another {section.kind} is called {name!r}, too; give one of them another alias", "alias"
+            )
+        taken.add(name)
+        return name
+
+    def _input(self, section: Section, name: str) -> InputPart | None:
+        made = self._make(inputs, section, name, InputSettings)
+        own = tuple(self._processors(section, name))
+        if made is None or len(own) != len(section.processors):
+            return None
+        plugin, context, settings = made
+        where = settings.storage_type or self._around.service.storage_type
+        if where == "filesystem" and self._around.service.storage_path is None:
+            self._fault(section, "storage.type filesystem needs 'storage.path' in the service section", "storage.type")
+        return InputPart(
+            name=name,
+            section=section,
+            plugin=plugin,
+            context=context,
+            settings=settings,
+            durable=where == "filesystem",
+            processors=own,
+        )
+
+    def _processors(self, section: Section, owner: str) -> Iterator[FilterPart]:
+        for number, processor in enumerate(section.processors):
+            name = f"{owner}.{processor.name}.{number}"
+            registry = processors if (processor.name or "").lower() in processors else filters
+            made = self._make(registry, processor, name)
+            if processor.signal != "logs":
+                self._fault(processor, f"processors of {processor.signal} are not implemented by the embedded engine")
+            elif made is not None:
+                plugin, context, _ = made
+                yield FilterPart(name=name, section=processor, plugin=plugin, context=context, takes=lambda _tag: True)
+
+    def _filter(self, section: Section, name: str) -> FilterPart | None:
+        made = self._make(filters, section, name, FilterSettings)
+        if made is None:
+            return None
+        plugin, context, settings = made
+        takes = self._matcher(section, settings.match, settings.match_regex)
+        return FilterPart(name=name, section=section, plugin=plugin, context=context, takes=takes)
+
+    def _output(self, section: Section, name: str, *, alone: bool) -> OutputPart | None:
+        made = self._make(outputs, section, name, OutputSettings)
+        for processor in section.processors:
+            self._fault(processor, "processors of outputs are not implemented by the embedded engine")
+        if made is None:
+            return None
+        plugin, context, settings = made
+        try:
+            limit = parse_retry_limit(settings.retry_limit)
+        except ValueError as error:
+            self._fault(
+                section, f"property 'retry_limit': {settings.retry_limit!r} is not valid: {error}", "retry_limit"
+            )
+            return None
+        no_match = settings.match is None and settings.match_regex is None
+        takes = self._matcher(section, "*" if no_match and alone else settings.match, settings.match_regex)
+        return OutputPart(
+            name=name,
+            section=section,
+            plugin=plugin,
+            context=context,
+            settings=settings,
+            takes=takes,
+            retry_limit=limit,
+        )
+
+    def _make(
+        self, registry: Registry[Any], section: Section, name: str, settings: type | None = None
+    ) -> tuple[Any, Context, Any] | None:
+        """One instance with its context and settings, or None and the reasons in `faults`."""
+        try:
+            plugin: Registration[Any] = registry.find(section.name or "")
+        except LookupError as error:
+            self._fault(section, str(error), "name", label=False)
+            return None
+        shapes = (plugin.config, settings) if settings else (plugin.config,)
+        found, faults = read(section, *shapes, refused=plugin.refused)
+        self.faults += faults
+        if faults:
+            return None
+        level = getattr(found[-1], "log_level", None)
+        context = Context(
+            name=name,
+            tag=getattr(found[-1], "tag", None) or name,
+            log=PluginLog(registry.kind, plugin.name, name, level),
+            clock=self._around.clock,
+            stop=self._around.stop,
+            resources=self._around.resources,
+            parsers=self._around.parsers,
+            escape_unicode=self._around.service.escape_unicode,
+        )
+        try:
+            return plugin.make(found[0], context), context, found[-1]
+        except InvalidProperty as error:
+            self._fault(section, str(error), error.name)
+            return None
+
+    def _matcher(self, section: Section, match: str | None, match_regex: str | None) -> Callable[[str], bool]:
+        try:
+            return tag_matcher(match, match_regex)
+        except ValueError as error:
+            self._fault(section, f"property 'match_regex': {error}", "match_regex")
+            return lambda _tag: False
+
+    def _fault(self, section: Section, message: str, name: str | None = None, *, label: bool = True) -> None:
+        prop = section.find(name) if name else None
+        who = f"{section.kind} {section.name!r}: " if label else ""
+        self.faults.append(Fault(prop.position if prop else section.position, who + message))

@@ -1,0 +1,259 @@
+"""The engine: one current pipeline, replaced as a whole or not at all.
+
+`apply` reads and checks a new configuration, builds and opens everything that is new in it, and only then touches what
+runs; a configuration that fails before that leaves the old one running. Parts that are the same in both go on
+undisturbed. One engine per process; used from the event loop's thread only.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from agent.engine import logs
+from agent.engine.build import Builder, Surroundings
+from agent.engine.load import Loaded, load
+from agent.engine.logs import ROOT as LOG
+from agent.engine.metrics import Health
+from agent.engine.monitor import Monitor
+from agent.engine.parser import build_parsers
+from agent.engine.parsers import FORMATS
+from agent.engine.parts import AnyPart, Parts
+from agent.engine.pipeline import Pipeline, Remainder
+from agent.engine.plugin import PluginError
+from agent.engine.resources import Resources
+from agent.engine.service import Service, read_service
+from agent.engine.storage import ChunkStore
+from headrace.config import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the command line says. A service key in the configuration wins over its flag, as in Fluent Bit."""
+
+    config: Path
+    parser_files: tuple[str, ...] = ()
+    defaults: Service = field(default_factory=Service)
+
+
+@dataclass(slots=True)
+class Reloads:
+    """What became of the reloads so far: `count` successful ones, and the last attempt's result and error."""
+
+    count: int = 0
+    result: str = ""
+    error: str = ""
+    busy: bool = False
+
+
+class Engine:
+    """Runs the configuration that `flags` names, until it is told to stop."""
+
+    def __init__(
+        self,
+        flags: Flags,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        rng: Random | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.started = time.monotonic()
+        self.health = Health()
+        self.reloads = Reloads()
+        self.service = flags.defaults
+        self.sha256 = ""
+        self.pipeline: Pipeline | None = None
+        self.log_counter = logs.LogCounter()
+        self._flags = flags
+        self._clock = clock
+        self._rng = rng or Random()
+        self._environment = environment
+        self._resources = Resources()
+        self._monitor: Monitor | None = None
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._failure = ""
+        self._listening = (False, "", 0)
+
+    def stop(self, why: str) -> None:
+        """Ask for an orderly stop."""
+        if not self._stop.is_set():
+            LOG.info("[engine] stopping: %s", why)
+            self._stop.set()
+
+    def check(self) -> None:
+        """Everything that can be checked without opening anything. Raises ConfigError with every fault."""
+        self._prepare()
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> Remainder:
+        """Start, run until `stop`, drain and end. Returns what had to be left behind.
+
+        Raises ConfigError or PluginError when it cannot start, RuntimeError after a part failed while running.
+        """
+        refused: ConfigError | PluginError | None = None
+        remainder = Remainder()
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                await self._start(tasks)
+                ready()
+                reloader = tasks.create_task(self._reload_on_request(), name="reload on request")
+                await self._stop.wait()
+                reloader.cancel()
+                await asyncio.wait([reloader])
+            except (ConfigError, PluginError) as error:
+                refused = error
+            finally:
+                if self.pipeline is not None:
+                    remainder = await self.pipeline.stop()
+                if self._monitor is not None:
+                    await self._monitor.close()
+        if refused is not None:
+            raise refused
+        if self._failure:
+            raise RuntimeError(self._failure)
+        return remainder
+
+    def request_reload(self) -> None:
+        """Reload soon; what SIGHUP does."""
+        if not self.service.hot_reload:
+            LOG.warning("[reload] hot reloading is not enabled")
+        self._reload.set()
+
+    async def reload(self) -> bool:
+        """Read the configuration file again and apply it. False, with the reason in `reloads.error`, leaves the old one
+        running.
+
+        Not to be called while `reloads.busy`.
+        """
+        self.reloads.busy = True
+        try:
+            await self._apply()
+        except Exception as error:
+            expected = isinstance(error, ConfigError | PluginError)
+            self.reloads.result = "refused"
+            self.reloads.error = str(error) if expected else f"unexpected {type(error).__name__}: {error}"
+            for line in self.reloads.error.splitlines():
+                LOG.error("[config] %s", line)
+            LOG.error("[reload] the new configuration is refused; the old one goes on", exc_info=not expected)
+            return False
+        finally:
+            self.reloads.busy = False
+        self.reloads.count += 1
+        self.reloads.result, self.reloads.error = "applied", ""
+        return True
+
+    async def _start(self, tasks: asyncio.TaskGroup) -> None:
+        loaded, service, parts = self._prepare()
+        self.log_counter = logs.configure(service.log_level, Path(service.log_file) if service.log_file else None)
+        store = (
+            ChunkStore(Path(service.storage_path), sync=service.storage_sync == "full")
+            if service.storage_path
+            else None
+        )
+        await self._open(parts)
+        try:
+            self._monitor = await self._listen(service)
+        except PluginError:
+            await self._close(parts.all())
+            raise
+        self.pipeline = Pipeline(service=service, store=store, tasks=tasks, rng=self._rng, failed=self._failed)
+        await self.pipeline.exchange(parts)
+        self._become(loaded, service)
+        waiting = self.pipeline.deliver_backlog()
+        if waiting:
+            LOG.info("[storage] %d records of an earlier run are delivered now", waiting)
+
+    async def _apply(self) -> None:
+        assert self.pipeline is not None
+        loaded, service, parts = self._prepare()
+        if service.storage_path != self.service.storage_path:
+            LOG.warning("[reload] 'storage.path' changes at the next start only")
+            service = replace(service, storage_path=self.service.storage_path)
+        new = [part for part in parts.all() if not part.is_open]
+        await self._open(parts)
+        monitor = self._monitor
+        if (service.http_server, service.http_listen, service.http_port) != self._listening:
+            try:
+                monitor = await self._listen(service)
+            except PluginError:
+                await self._close(new)
+                raise
+        await self.pipeline.exchange(parts)
+        if monitor is not self._monitor:
+            replaced, self._monitor = self._monitor, monitor
+            if replaced is not None:
+                await replaced.close()
+        kept = len(parts.all()) - len(new)
+        LOG.info("[reload] applied: %d instances are new, %d go on unchanged", len(new), kept)
+        self._become(loaded, service)
+
+    def _prepare(self) -> tuple[Loaded, Service, Parts]:
+        loaded = load(self._flags.config, self._environment, self._flags.parser_files)
+        service, faults = read_service(loaded.document, self._flags.defaults)
+        parsers, parser_faults = build_parsers(loaded.parsers, FORMATS, self._clock)
+        running = self.pipeline.parts if self.pipeline else Parts()
+        surroundings = Surroundings(
+            clock=self._clock, stop=self.stop, resources=self._resources, parsers=parsers, service=service
+        )
+        builder = Builder(loaded.document, surroundings, running)
+        parts = builder.build()
+        faults = [*faults, *parser_faults, *builder.faults]
+        if faults:
+            raise ConfigError(sorted(faults, key=lambda fault: fault.position))
+        return loaded, service, parts
+
+    async def _open(self, parts: Parts) -> None:
+        """Open what is not open yet; all or nothing."""
+        opened: list[AnyPart] = []
+        for part in parts.all():
+            if part.is_open:
+                continue
+            try:
+                await part.plugin.open()
+            except (PluginError, OSError) as error:
+                await self._close(opened)
+                where = f"{part.section.position}: {part.section.kind} {part.name!r}"
+                raise PluginError(f"{where} cannot start: {error}") from error
+            part.is_open = True
+            opened.append(part)
+
+    async def _close(self, parts: list[AnyPart]) -> None:
+        for part in parts:
+            part.is_open = False
+            await part.plugin.close()
+
+    async def _listen(self, service: Service) -> Monitor | None:
+        if not service.http_server:
+            return None
+        monitor = Monitor(self)
+        try:
+            await monitor.listen(service.http_listen, service.http_port)
+        except OSError as error:
+            where = f"{service.http_listen}:{service.http_port}"
+            why = error.strerror or error
+            raise PluginError(f"service: the monitoring API cannot listen on {where}: {why}") from error
+        return monitor
+
+    def _become(self, loaded: Loaded, service: Service) -> None:
+        assert self.pipeline is not None
+        self.service = self.pipeline.service = service
+        self.sha256 = loaded.sha256
+        self._listening = (service.http_server, service.http_listen, service.http_port)
+        logs.ROOT.setLevel(logs.LEVELS[service.log_level])
+        self.health.error_limit = service.hc_errors_count
+        self.health.retry_failure_limit = service.hc_retry_failure_count
+        self.health.period = service.hc_period
+
+    def _failed(self, why: str) -> None:
+        self._failure = self._failure or why
+        self.stop(why)
+
+    async def _reload_on_request(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            if self.service.hot_reload and not self.reloads.busy:
+                await self.reload()

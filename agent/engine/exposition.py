@@ -1,0 +1,149 @@
+"""The engine's numbers in the shapes of Fluent Bit's monitoring API (pure reading of the running parts)."""
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from agent.engine.version import FOLLOWS
+
+if TYPE_CHECKING:
+    from agent.engine.engine import Engine
+
+_HELP = {
+    "proc_records": "Number of processed output records.",
+    "proc_bytes": "Number of processed output bytes.",
+    "retries_failed": "Number of chunks given up after retries.",
+}
+
+
+def as_json(engine: "Engine") -> dict[str, dict[str, dict[str, int]]]:
+    """`/api/v1/metrics`: counters by kind and instance."""
+    shown: dict[str, dict[str, dict[str, int]]] = {"input": {}, "filter": {}, "output": {}}
+    for kind, name, counters in _instances(engine):
+        shown[kind][name] = counters
+    return shown
+
+
+def as_prometheus_v1(engine: "Engine") -> str:
+    """`/api/v1/metrics/prometheus`: the counters with a time stamp in milliseconds."""
+    now = time.time_ns() // 1_000_000
+    return _render(_counters(engine), suffix=f" {now}")
+
+
+def as_prometheus(engine: "Engine") -> str:
+    """`/api/v2/metrics/prometheus`: counters, storage, log lines, and the engine itself."""
+    return _render([*_counters(engine), *_storage_samples(engine), *_engine_samples(engine)])
+
+
+def storage(engine: "Engine") -> dict[str, Any]:
+    """`/api/v1/storage`: where chunks are."""
+    buffers = engine.pipeline.buffers if engine.pipeline else []
+    chunks = [chunk for buffer in buffers for chunk in buffer.chunks]
+    on_disk = [chunk for chunk in chunks if chunk.file is not None]
+    return {
+        "storage_layer": {
+            "chunks": {
+                "total_chunks": len(chunks),
+                "mem_chunks": len(chunks) - len(on_disk),
+                "fs_chunks": len(on_disk),
+                "fs_chunks_up": sum(chunk.in_memory for chunk in on_disk),
+                "fs_chunks_down": sum(not chunk.in_memory for chunk in on_disk),
+            }
+        },
+        "input_chunks": {
+            buffer.source: {
+                "status": {
+                    "overlimit": buffer.paused,
+                    "mem_size": _human(buffer.memory),
+                    "mem_limit": _human(buffer.limit),
+                },
+                "chunks": {
+                    "total": len(buffer.chunks),
+                    "up": sum(chunk.in_memory for chunk in buffer.chunks),
+                    "down": sum(not chunk.in_memory for chunk in buffer.chunks),
+                    "busy": len(buffer.sent),
+                    "busy_size": _human(sum(chunk.size for chunk in buffer.sent)),
+                },
+            }
+            for buffer in buffers
+        },
+    }
+
+
+Sample = tuple[str, str, str, dict[str, str], float]
+"""Metric name, type, help, labels, value."""
+
+
+def _instances(engine: "Engine") -> Iterator[tuple[str, str, dict[str, int]]]:
+    if engine.pipeline is None:
+        return
+    parts = engine.pipeline.parts
+    kinds: tuple[tuple[str, Any], ...] = (("input", parts.inputs), ("filter", parts.filters), ("output", parts.outputs))
+    for kind, of_kind in kinds:
+        for part in of_kind:
+            yield kind, part.name, {spec.name: getattr(part.metrics, spec.name) for spec in fields(part.metrics)}
+
+
+def _counters(engine: "Engine") -> Iterator[Sample]:
+    for kind, name, counters in _instances(engine):
+        for counter, value in counters.items():
+            text = _HELP.get(counter, f"Number of {kind} {counter.replace('_', ' ')}.")
+            yield f"fluentbit_{kind}_{counter}_total", "counter", text, {"name": name}, value
+
+
+def _storage_samples(engine: "Engine") -> Iterator[Sample]:
+    buffers = engine.pipeline.buffers if engine.pipeline else []
+    layer = storage(engine)["storage_layer"]["chunks"]
+    for key in ("mem_chunks", "fs_chunks", "fs_chunks_up", "fs_chunks_down"):
+        yield f"fluentbit_storage_{key}", "gauge", f"Number of {key.replace('_', ' ')}.", {}, layer[key]
+    yield "fluentbit_storage_chunks", "gauge", "Number of chunks.", {}, layer["total_chunks"]
+    for buffer in buffers:
+        label = {"name": buffer.source}
+        yield "fluentbit_input_ingestion_paused", "gauge", "Is the input paused?", label, buffer.paused
+        yield "fluentbit_input_storage_overlimit", "gauge", "Is the input over its memory limit?", label, buffer.paused
+        yield "fluentbit_input_storage_memory_bytes", "gauge", "Memory of the input's chunks.", label, buffer.memory
+        yield "fluentbit_input_storage_chunks", "gauge", "Number of the input's chunks.", label, len(buffer.chunks)
+        yield "fluentbit_input_storage_chunks_busy", "gauge", "Chunks that outputs have.", label, len(buffer.sent)
+
+
+def _engine_samples(engine: "Engine") -> Iterator[Sample]:
+    host = {"hostname": socket.gethostname()}
+    uptime = int(time.monotonic() - engine.started)
+    yield "fluentbit_uptime", "counter", "Seconds since the start.", host, uptime
+    started = int(time.time()) - uptime
+    yield "fluentbit_process_start_time_seconds", "gauge", "Start of the process since the epoch.", host, started
+    yield "fluentbit_hot_reloaded_times", "gauge", "Number of successful reloads.", host, engine.reloads.count
+    build = {**host, "version": FOLLOWS, "os": "linux"}
+    yield "fluentbit_build_info", "gauge", "The engine's version.", build, started
+    for level in ("error", "warn", "info", "debug", "trace"):
+        count = engine.log_counter.counts[level]
+        yield "fluentbit_logger_logs_total", "counter", "Number of log lines.", {"message_type": level}, count
+
+
+def _render(samples: "Iterator[Sample] | list[Sample]", suffix: str = "") -> str:
+    """Samples in the text format; those of one name are put together, as the format asks."""
+    by_name: dict[str, list[str]] = {}
+    for name, kind, text, labels, value in samples:
+        lines = by_name.setdefault(name, [f"# HELP {name} {text}", f"# TYPE {name} {kind}"])
+        shown = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
+        lines.append(
+            f"{name}{{{shown}}} {value:g}{suffix}" if value != int(value) else _whole(name, shown, value, suffix)
+        )
+    return "".join(line + "\n" for lines in by_name.values() for line in lines)
+
+
+def _whole(name: str, labels: str, value: float, suffix: str) -> str:
+    return f"{name}{{{labels}}} {int(value)}{suffix}" if labels else f"{name} {int(value)}{suffix}"
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _human(size: int) -> str:
+    for unit, factor in (("G", 1_000_000_000), ("M", 1_000_000), ("K", 1_000)):
+        if size >= factor:
+            return f"{size / factor:.1f}{unit}"
+    return f"{size}b"

@@ -1,0 +1,1 @@
+"""The filters: one plugin per file, found by the registry."""

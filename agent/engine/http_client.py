@@ -1,0 +1,113 @@
+"""Just enough of an HTTP/1.1 client for outputs: one request at a time on an asyncio stream, answers bounded."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import Self
+
+MAX_BODY = 65536
+MAX_HEADERS = 100
+
+
+class ProtocolError(Exception):
+    """The peer does not speak HTTP/1.1, or says more than is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer; `keep` says whether the connection may be used again. `body` has at most MAX_BODY bytes."""
+
+    status: int
+    body: bytes
+    keep: bool
+
+
+class Connection:
+    """One connection. OSError and EOFError mean that it is of no more use; so does a cancelled request."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, host: str, port: int, *, ssl_context: ssl.SSLContext | None, server_name: str | None) -> Self:
+        """Connect. Raises OSError."""
+        return cls(*await asyncio.open_connection(host, port, ssl=ssl_context, server_hostname=server_name))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the peer has closed it already."""
+        return self._reader.at_eof() or self._writer.is_closing()
+
+    async def request(self, method: str, uri: str, headers: list[tuple[str, str]], body: bytes) -> Response:
+        """Send a request and read its answer."""
+        lines = [
+            f"{method} {uri} HTTP/1.1",
+            f"Content-Length: {len(body)}",
+            *(f"{name}: {value}" for name, value in headers),
+        ]
+        self._writer.write("\r\n".join([*lines, "", ""]).encode("utf-8") + body)
+        await self._writer.drain()
+        status = 100
+        while 100 <= status < 200:
+            status, fields, version = await self._head()
+        answer, whole = await self._body(status, fields)
+        keep = whole and version == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
+        return Response(status, answer, keep)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def _head(self) -> tuple[int, dict[str, str], str]:
+        line = await self._line()
+        if not line:
+            raise EOFError("the server closed the connection")
+        version, _, rest = line.partition(" ")
+        code = rest[:3]
+        if not version.startswith("HTTP/") or not code.isdigit():
+            raise ProtocolError("the answer is not HTTP")
+        fields: dict[str, str] = {}
+        for _ in range(MAX_HEADERS):
+            if not (line := await self._line()):
+                return int(code), fields, version
+            name, _, value = line.partition(":")
+            fields[name.strip().lower()] = value.strip()
+        raise ProtocolError("the answer has too many headers")
+
+    async def _line(self) -> str:
+        try:
+            return (await self._reader.readline()).decode("latin-1").rstrip("\r\n")
+        except ValueError:
+            raise ProtocolError("the answer has a line that is too long") from None
+
+    async def _body(self, status: int, fields: dict[str, str]) -> tuple[bytes, bool]:
+        """The body and whether the connection stands at its end."""
+        if status in (204, 304):
+            return b"", True
+        if "chunked" in fields.get("transfer-encoding", "").lower():
+            return await self._chunks()
+        if "content-length" in fields:
+            try:
+                length = int(fields["content-length"])
+            except ValueError:
+                raise ProtocolError("the answer's length is not a number") from None
+            if length > MAX_BODY:
+                return await self._reader.readexactly(MAX_BODY), False
+            return await self._reader.readexactly(max(0, length)), True
+        return await self._reader.read(MAX_BODY), False
+
+    async def _chunks(self) -> tuple[bytes, bool]:
+        body = b""
+        while True:
+            try:
+                size = int((await self._line()).partition(";")[0], 16)
+            except ValueError:
+                raise ProtocolError("the answer's chunks are malformed") from None
+            if size == 0:
+                while await self._line():
+                    pass
+                return body, True
+            if len(body) + size > MAX_BODY:
+                return body, False
+            body += await self._reader.readexactly(size)
+            await self._line()

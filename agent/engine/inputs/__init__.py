@@ -1,0 +1,1 @@
+"""The inputs: one plugin per file, found by the registry."""

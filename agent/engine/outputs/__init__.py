@@ -1,0 +1,1 @@
+"""The outputs: one plugin per file, found by the registry."""

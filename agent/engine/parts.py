@@ -1,0 +1,82 @@
+"""The parts of a pipeline: plugin instances, with what the engine keeps for each.
+
+`matches` decides whether a part that already runs can go on under another configuration.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from agent.engine.buffer import InputBuffer
+from agent.engine.delivery import Delivery
+from agent.engine.metrics import FilterMetrics, InputMetrics, OutputMetrics
+from agent.engine.parser import ParserTable
+from agent.engine.plugin import Context, Filter, Input, InputSettings, Output, OutputSettings
+from agent.engine.service import Service
+from headrace.config import Section
+
+Plugin = TypeVar("Plugin")
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Part(Generic[Plugin]):
+    """One plugin instance, whatever its kind; `section` is what it was built from."""
+
+    name: str
+    section: Section
+    plugin: Plugin
+    context: Context
+    is_open: bool = False
+
+    def matches(self, section: Section, parsers: ParserTable, service: Service) -> bool:
+        """Whether a new configuration would build the same instance."""
+        old = self.context.parsers
+        return (
+            self.section == section
+            and self.context.escape_unicode == service.escape_unicode
+            and all(old.section(name) == parsers.section(name) for name in self.context.parsers_used)
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class FilterPart(Part[Filter]):
+    takes: Callable[[str], bool]
+    metrics: FilterMetrics = field(default_factory=FilterMetrics)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class InputPart(Part[Input]):
+    settings: InputSettings
+    durable: bool
+    processors: tuple[FilterPart, ...] = ()
+    metrics: InputMetrics = field(default_factory=InputMetrics)
+    buffer: InputBuffer | None = None
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class OutputPart(Part[Output]):
+    settings: OutputSettings
+    takes: Callable[[str], bool]
+    retry_limit: int
+    metrics: OutputMetrics = field(default_factory=OutputMetrics)
+    delivery: Delivery | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+AnyPart = InputPart | FilterPart | OutputPart
+
+
+@dataclass(slots=True)
+class Parts:
+    """All parts of one pipeline in the order of the configuration."""
+
+    inputs: list[InputPart] = field(default_factory=list)
+    filters: list[FilterPart] = field(default_factory=list)
+    outputs: list[OutputPart] = field(default_factory=list)
+
+    def all(self) -> list[AnyPart]:
+        """Every instance, also the processors of inputs."""
+        of_inputs = [processor for part in self.inputs for processor in part.processors]
+        return [*self.inputs, *of_inputs, *self.filters, *self.outputs]

@@ -1,0 +1,150 @@
+"""What a plugin is: the contracts of inputs, filters and outputs, and what each instance is given.
+
+Life of an instance: constructed (checks its configuration; opens nothing: `--dry-run` gets this far), `open` (acquires
+files, sockets, databases; may fail, and then the running pipeline stays as it is), work, `close`. All calls come from
+the event loop's thread and never overlap for one instance, except that an output with `workers` has that many writes
+under way.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
+from agent.engine.logs import LEVELS, PluginLog
+from agent.engine.parser import Parser, ParserTable
+from agent.engine.record import Batch
+from agent.engine.resources import Resources
+
+Ack = Callable[[], None]
+Emit = Callable[[Batch], None]
+
+
+class PluginError(Exception):
+    """A plugin that cannot be opened; the message says what, why, and what to do."""
+
+
+class Result(Enum):
+    """What became of a write. An ERROR is not tried again: the records are dropped and counted."""
+
+    OK = "ok"
+    RETRY = "retry"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSettings:
+    """What every input takes, whatever its plugin."""
+
+    tag: str | None = option(STRING, help="tag of the records; with a '*' where the plugin fills in a name")
+    alias: str | None = option(STRING, help="name of this instance in logs and metrics")
+    log_level: str | None = option(STRING, choices=LEVELS, help="log level of this instance")
+    mem_buf_limit: int = option(
+        SIZE, 0, help="bytes in memory at which the input pauses; 0 means the engine's own bound"
+    )
+    storage_type: str | None = option(
+        STRING, name="storage.type", choices=("memory", "filesystem"), help="where records wait"
+    )
+    routable: bool = option(BOOLEAN, True, help="whether the records go to outputs at all")
+    threaded: bool = option(BOOLEAN, False, help="taken for compatibility; has no effect here")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterSettings:
+    """What every filter takes."""
+
+    match: str | None = option(STRING, help="pattern of the tags to take; '*' stands for any characters")
+    match_regex: str | None = option(STRING, help="regular expression of the tags to take")
+    alias: str | None = option(STRING, help="name of this instance in logs and metrics")
+    log_level: str | None = option(STRING, choices=LEVELS, help="log level of this instance")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSettings:
+    """What every output takes."""
+
+    match: str | None = option(STRING, help="pattern of the tags to take; '*' stands for any characters")
+    match_regex: str | None = option(STRING, help="regular expression of the tags to take")
+    alias: str | None = option(STRING, help="name of this instance in logs and metrics")
+    log_level: str | None = option(STRING, choices=LEVELS, help="log level of this instance")
+    retry_limit: str = option(STRING, "1", help="retries before a chunk is dropped: a number, no_limits or no_retries")
+    workers: int = option(INTEGER, 1, help="writes that may be under way at once; 0 counts as 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What an instance gets from the engine.
+
+    `clock` gives nanoseconds since the epoch. `stop` asks the engine for an orderly stop (an input that was told to end
+    at the end of its file does). `parsers_used` tells the engine which parsers a change of would change this instance.
+    """
+
+    name: str
+    tag: str
+    log: PluginLog
+    clock: Callable[[], int]
+    stop: Callable[[str], None]
+    resources: Resources
+    parsers: ParserTable
+    escape_unicode: bool = True
+    parsers_used: set[str] = field(default_factory=set)
+
+    def parser(self, property_name: str, parser_name: str) -> Parser:
+        """The parser of that name. Raises InvalidProperty when it is not defined."""
+        try:
+            parser = self.parsers.get(parser_name)
+        except LookupError as error:
+            raise InvalidProperty(property_name, str(error)) from None
+        self.parsers_used.add(parser_name)
+        return parser
+
+
+class Inlet(Protocol):
+    """Where an input puts what it reads."""
+
+    async def push(self, batch: Batch, ack: Ack | None = None) -> None:
+        """Hand a batch over; waits while the input has too much in memory, which is how an input is paused.
+
+        `ack` is called once, when no output needs the records any more: written, dropped by an output's retry limit,
+        filtered out, or kept on disk. An input that can read again (a file) commits its position only then.
+        """
+
+
+class Input(Protocol):
+    """A source of records."""
+
+    async def open(self) -> None:
+        """Acquire what reading needs. Raises PluginError."""
+
+    async def run(self, inlet: Inlet) -> None:
+        """Read and push until cancelled, or return at the end of the source."""
+
+    async def close(self) -> None:
+        """Release everything. Called after the last ack, or when the engine gave up waiting for it."""
+
+
+class Filter(Protocol):
+    """A change to records on their way; cheap and never blocking."""
+
+    def process(self, batch: Batch, emit: Emit) -> Batch:
+        """What goes on to the next filter under the same tag; `emit` sends records to the first under another."""
+
+    async def open(self) -> None:
+        """Acquire what processing needs. Raises PluginError."""
+
+    async def close(self) -> None:
+        """Release everything."""
+
+
+class Output(Protocol):
+    """A destination of records."""
+
+    async def open(self) -> None:
+        """Acquire what writing needs. An unreachable server is no reason to fail: that is what RETRY is for."""
+
+    async def write(self, batch: Batch) -> Result:
+        """Deliver one batch, which is shared and must not be changed. OSError and TimeoutError count as RETRY."""
+
+    async def close(self) -> None:
+        """Release everything; no write is under way."""

@@ -1,0 +1,1 @@
+"""The processors: one plugin per file, found by the registry."""
