@@ -1,0 +1,208 @@
+"""`headrace-agent`: run an agent, validate a configuration on this host, and see how an agent is doing.
+
+Errors go to stderr, one line each; status 0 done, 1 refused or failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from agent import settings as settings_
+from agent.app import STATUS, App
+from agent.model import Record
+from agent.records import load
+from agent.settings import Settings
+from agent.telemetry import FORMATS, set_up_logging
+from agent.trial import validate_file
+from headrace.errors import HeadraceError
+from headrace.types import Engine
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; answers its exit status."""
+    options = _parser(os.environ).parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except HeadraceError as error:
+        print(f"headrace-agent: {error.message}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    set_up_logging(options.log_format)
+    asyncio.run(App(settings).run())
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    faults = asyncio.run(validate_file(options.file, _settings(options), dict(os.environ)))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print(f"{options.file}: valid on this host")
+    return 1 if faults else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    folder = options.data_dir
+    if not folder.is_dir():
+        raise settings_.SettingsError(f"there is no agent in {folder}; name its folder by --data-dir")
+    status = {"data_dir": str(folder), "running": _is_locked(folder / "agent.lock"), **_document(folder / STATUS)}
+    status["connected"] = bool(status["running"] and status.get("connected"))
+    status["workloads"] = [_workload(path) for path in sorted((folder / "records").glob("*.json"))]
+    if options.output == "json":
+        print(json.dumps(status, indent=2))
+        return 0 if status["running"] else 1
+    print(f"agent      {'running, process ' + str(status.get('pid')) if status['running'] else 'not running'}")
+    print(f"server     {status.get('server') or '-'} ({'connected' if status['connected'] else 'not connected'})")
+    for each in status["workloads"]:
+        print(f"pipeline   {each['pipeline']}: {each['phase']}, desired {each['desired']}, running {each['running']}")
+    return 0 if status["running"] else 1
+
+
+def _version(options: argparse.Namespace) -> int:
+    print(f"headrace-agent {version('headrace')}")
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
+        data_dir=options.data_dir,
+        server=options.server,
+        token=options.token,
+        token_file=options.token_file,
+        name=options.name,
+        labels=settings_.parse_labels(tuple(options.label)),
+        engine=Engine(options.engine),
+        fluent_bit=options.fluent_bit,
+        policy=settings_.load_policy(
+            options.policy,
+            allow_plugins=tuple(options.allow_plugin),
+            deny_plugins=tuple(options.deny_plugin),
+            paths=tuple(options.allow_path),
+            is_root=os.geteuid() == 0,
+        ),
+        insecure=options.channel_insecure,
+        max_applies=options.max_applies,
+        settle_s=options.settle,
+    )
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="headrace-agent", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the pipelines that the control plane desires")
+    validate = commands.add_parser("validate", help="check a Fluent Bit configuration as this agent would")
+    validate.add_argument("file", type=Path, help="YAML or classic")
+    status = commands.add_parser("status", help="how the agent of a data folder is doing; 1 when none runs")
+    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    about = commands.add_parser("version", help="the version of this agent")
+
+    for command, do in ((run, _run), (validate, _validate), (status, _status), (about, _version)):
+        command.set_defaults(command=do)
+    for command in (run, validate, status):
+        add = _Adder(command, environment)
+        add(
+            "--data-dir",
+            type=Path,
+            default=settings_.default_data_dir(environment),
+            help="where the agent keeps its state",
+        )
+    for command in (run, validate):
+        _add_settings(_Adder(command, environment), environment)
+    return parser
+
+
+def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
+    add(
+        "--server",
+        default="",
+        metavar="HOST:PORT",
+        help="the control plane's channel; without it the agent runs what it has",
+    )
+    add("--token-file", type=Path, metavar="FILE", help="bootstrap token; read again for each enrolment")
+    add("--token", default="", help="the same as text; a file is safer")
+    add("--name", default=settings_.default_name(environment), help="what people see")
+    add("--label", action="append", default=[], metavar="KEY=VALUE", help="a claim about this host; may be repeated")
+    add("--engine", choices=[engine.value for engine in Engine], default="auto", help="what pipelines may run on")
+    add("--fluent-bit", type=Path, metavar="PATH", help="the program to use; else FLUENT_BIT_BIN, else the PATH")
+    add("--policy", type=Path, metavar="FILE", help="YAML rules that the control plane cannot override")
+    add("--allow-plugin", action="append", default=[], metavar="NAME", help="lift a denial; may be repeated")
+    add("--deny-plugin", action="append", default=[], metavar="NAME", help="deny a plugin, '*' all; may be repeated")
+    add("--allow-path", action="append", default=[], metavar="PATH", help="let pipelines use this path and no other")
+    add("--channel-insecure", action="store_true", help="plain text to a control plane that is not on loopback")
+    add("--max-applies", type=int, default=4, metavar="N", help="how many workloads may change at once")
+    add("--settle", type=_seconds, default=5.0, metavar="SECONDS", help="so long a change must run well to be good")
+    add("--log-format", choices=FORMATS, default="auto", help="auto is console on a terminal, else json")
+
+
+class _Adder:
+    """Adds options whose default is in the environment: `--data-dir` in HEADRACE_DATA_DIR, and so on."""
+
+    def __init__(self, parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+        self._parser = parser
+        self._environment = environment
+
+    def __call__(self, flag: str, **details: Any) -> None:
+        value = self._environment.get("HEADRACE_" + flag.removeprefix("--").replace("-", "_").upper())
+        if value is not None:
+            match details.get("action"):
+                case "append":
+                    details["default"] = value.split(",")
+                case "store_true":
+                    details["default"] = value.lower() in ("1", "true", "yes", "on")
+                case _:
+                    details["default"] = value
+        self._parser.add_argument(flag, **details)
+
+
+def _seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+def _workload(path: Path) -> dict[str, object]:
+    record = load(Record, _document(path)["value"])
+    attempt = record.attempt
+    return {
+        "pipeline": record.pipeline,
+        "desired": record.desired.generation if record.desired else 0,
+        "running": record.run.target.generation if record.run else 0,
+        "good": record.good.generation if record.good else 0,
+        "attempt": attempt.state.value if attempt else None,
+        "phase": "removed" if record.removal else attempt.state.value if attempt else "pending",
+        "faults": [str(fault) for fault in attempt.faults] if attempt else [],
+    }
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

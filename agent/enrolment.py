@@ -1,0 +1,81 @@
+"""How an agent gets its identity: a bootstrap token in exchange for an id and a credential of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+
+from agent.model import Identity
+from agent.settings import SettingsError
+from agent.state import State
+from headrace.errors import HeadraceError
+from headrace.messages import EnrollRequest, EnrollResponse
+from headrace.types import Facts
+
+log = structlog.get_logger(__name__)
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
+
+
+class Enrolment:
+    """Asks until there is an identity; an answer that cannot be is logged once per try, and tried again ever later.
+
+    `call` is `headrace.client.enroll` with its target bound. `token` is asked anew for each try, so a renewed token
+    file is found.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        token: Callable[[], str],
+        facts: Callable[[], Facts],
+        call: Callable[[EnrollRequest], Awaitable[EnrollResponse]],
+        now: Callable[[], datetime],
+        roll: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._token = token
+        self._facts = facts
+        self._call = call
+        self._now = now
+        self._roll = roll
+
+    async def until_enrolled(self) -> None:
+        """Returns once there is an identity on disk; at once if there is one."""
+        delay = FIRST_DELAY_S
+        while self._state.identity is None:
+            wait = await self._try()
+            if wait is None:
+                return
+            await asyncio.sleep(wait or delay * (0.5 + 0.5 * self._roll()))
+            delay = min(delay * 2, LONGEST_DELAY_S)
+
+    async def renew(self) -> bool:
+        """A new identity in place of one that is refused, if there is a token that may get it."""
+        return await self._try() is None
+
+    async def _try(self) -> float | None:
+        """None when it is done, else how many seconds to wait; 0 when nobody said."""
+        try:
+            token = self._token()
+            if not token:
+                raise SettingsError("there is no identity and no bootstrap token; give one by --token-file")
+            previous = self._state.identity
+            claims = {"previous_agent_id": previous.agent_id} if previous else {}
+            response = await self._call(EnrollRequest(token=token, facts=self._facts(), claims=claims))
+        except HeadraceError as error:
+            log.error("enrolment failed", reason=error.message)
+            return 0.0
+        if response.pending_until is not None:
+            log.info("enrolment waits for approval", until=response.pending_until.isoformat())
+            return max(1.0, (response.pending_until - self._now()).total_seconds())
+        identity = Identity(
+            agent_id=response.agent_id, credential=response.credential, instance_id=response.instance_id
+        )
+        self._state.save_identity(identity)
+        log.info("enrolled", agent=identity.agent_id)
+        return None

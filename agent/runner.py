@@ -1,0 +1,189 @@
+"""One workload's engine: puts a content in place and runs it; what cannot run leaves the old one where that can go on.
+
+Owns the folder and the process; knows nothing of generations, attempts or the plane. Used by one workload's task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from agent.errors import ConfigurationFault, EnvironmentFault
+from agent.folders import Folder
+from agent.host import Host, bind_error, free_port
+from agent.model import Run, Target
+from agent.preparation import Prepared
+from agent.restart import Exit
+from agent.runtimes import EngineLostError, Instance, Launch, Report, Runtime, child_log, resolve
+from agent.runtimes.listeners import Listener, listeners
+from agent.runtimes.log_lines import faults_in
+from agent.runtimes.render import Rendered, render
+from headrace.types import Fault
+
+log = structlog.get_logger(__name__)
+
+
+class Runner:
+    """The engine of one pipeline, there or not; `on_end` is called when it ends without having been told to."""
+
+    def __init__(self, pipeline: str, host: Host, on_end: Callable[[Exit], None]) -> None:
+        self.folder: Folder = host.folder(pipeline)
+        self._pipeline = pipeline
+        self._host = host
+        self._on_end = on_end
+        self._instance: Instance | None = None
+        self._listeners: frozenset[Listener] = frozenset()
+        self._is_changing = False
+        self._log_offset = 0
+
+    @property
+    def instance(self) -> Instance | None:
+        """The process, while it lives."""
+        return self._instance if self._instance is not None and self._instance.alive else None
+
+    def adopt(self, run: Run, prepared: Prepared | None) -> bool:
+        """Take over the process of an earlier agent; whether it still runs."""
+        runtime = self._host.runtimes.get(run.engine) or next(iter(self._host.runtimes.values()))
+        launch = Launch(
+            folder=self.folder.path,
+            config=self.folder.current(run.child.config),
+            sha256="",
+            environment={},
+            port=run.child.port,
+            log=self.folder.log,
+            lock=self.folder.lock,
+            grace=run.child.grace,
+        )
+        instance = runtime.adopt(run.child, launch)
+        if instance is not None:
+            self._take(instance, prepared)
+        return instance is not None
+
+    def render(self, target: Target, prepared: Prepared) -> tuple[Launch, Rendered]:
+        """Write a content beside the current one, ready to be switched to. Raises ConfigurationFault and OSError."""
+        if prepared.render_faults or prepared.document is None:
+            raise ConfigurationFault(*prepared.render_faults)
+        running = self.instance
+        port = running.child.port if running else free_port(self._instance.child.port if self._instance else 0)
+        rendered = render(prepared.document, port=port, storage=str(self.folder.data))
+        self.folder.write(target.sha256, prepared.content.files, name=rendered.name, text=rendered.text)
+        launch = Launch(
+            folder=self.folder.path,
+            config=self.folder.current(rendered.name),
+            sha256=rendered.sha256,
+            environment=prepared.environment.values,
+            port=port,
+            log=self.folder.log,
+            lock=self.folder.lock,
+            grace=prepared.grace,
+        )
+        return launch, rendered
+
+    async def validate(self, target: Target, launch: Launch, prepared: Prepared, rendered: Rendered) -> None:
+        """By what the agent knows and by what the engine says, without touching what runs. Raises both faults."""
+        if prepared.faults:
+            raise ConfigurationFault(*prepared.faults)
+        beside = self.folder.revision(target.sha256) / launch.config.name
+        faults = await self._runtime(prepared).validate(replace(launch, config=beside))
+        if faults:
+            raise ConfigurationFault(*rendered.traced(faults))
+
+    def probe(self, prepared: Prepared) -> None:
+        """Whether the ports are free that the content binds and our engine does not hold. Raises EnvironmentFault."""
+        wanted = _listeners(prepared)
+        held = self._listeners if self.instance else frozenset()
+        advice = "free it, or take another"
+        faults = [
+            Fault(
+                message=f"port {each.port}/{each.protocol} on {each.host} cannot be bound: {why}; {advice}",
+                plugin=each.plugin,
+                property="port",
+            )
+            for each in sorted(wanted - held, key=lambda each: each.port)
+            if (why := bind_error(each))
+        ]
+        if faults:
+            raise EnvironmentFault(*faults)
+
+    async def apply(self, target: Target, launch: Launch, prepared: Prepared, *, in_place: bool) -> Run:
+        """Make it run: in the running process if that can be, else in a new one.
+
+        Raises ConfigurationFault, EnvironmentFault and OSError; then the old configuration runs on, or nothing does.
+        """
+        self._is_changing = True
+        before = self.folder.switch(target.sha256)
+        try:
+            if not (in_place and await self._reloaded(launch)):
+                await self.stop()
+                self._log_offset = child_log.size(launch.log)
+                self._take(await self._runtime(prepared).start(launch), prepared)
+        except BaseException:
+            if before is not None and self.folder.revision(before).is_dir():
+                self.folder.switch(before)
+            raise
+        finally:
+            self._is_changing = False
+        assert self._instance
+        assert prepared.engine
+        self._listeners = _listeners(prepared)
+        return Run(
+            target=target,
+            basis=prepared.basis,
+            engine=prepared.engine.engine,
+            child=self._instance.child,
+            since=self._host.now(),
+        )
+
+    async def report(self) -> Report:
+        """How the engine is doing. Raises EngineLostError."""
+        if self.instance is None:
+            raise EngineLostError("the engine does not run")
+        return await self.instance.report()
+
+    def last_faults(self) -> tuple[Fault, ...]:
+        """What the engine's log says went wrong since it was started."""
+        return faults_in(child_log.since(self.folder.log, self._log_offset))
+
+    def trim_log(self) -> None:
+        """Keep the engine's log within its bound."""
+        child_log.trim(self.folder.log, self._host.log_bytes)
+
+    async def stop(self) -> None:
+        """End the engine, after its grace; at once when cancelled."""
+        instance, self._instance = self.instance, None
+        if instance is not None and not await instance.stop():
+            log.warning("engine had to be killed", pipeline=self._pipeline, pid=instance.child.pid)
+
+    def _runtime(self, prepared: Prepared) -> Runtime:
+        runtime = resolve(prepared.content.engine, self._host.runtimes)
+        if runtime is None:
+            raise ConfigurationFault(*prepared.faults)
+        return runtime
+
+    async def _reloaded(self, launch: Launch) -> bool:
+        """False when only a new process helps."""
+        instance = self.instance
+        if instance is None or instance.child.config != launch.config.name:
+            return False
+        try:
+            await instance.reload(launch)
+        except EngineLostError as error:
+            log.warning("reload failed; the engine is replaced", pipeline=self._pipeline, reason=error.message)
+            return False
+        return True
+
+    def _take(self, instance: Instance, prepared: Prepared | None) -> None:
+        self._instance = instance
+        self._listeners = _listeners(prepared) if prepared else frozenset()
+        instance.on_end(lambda: self._ended(instance))
+
+    def _ended(self, instance: Instance) -> None:
+        # One that was told to stop is no longer ours by then; one that dies of a reload is the reload's business.
+        if instance is self._instance and not self._is_changing:
+            self._on_end(instance.ending(self._host.clock()))
+
+
+def _listeners(prepared: Prepared) -> frozenset[Listener]:
+    return frozenset(listeners(prepared.expanded)) if prepared.expanded else frozenset()

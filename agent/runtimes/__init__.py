@@ -1,0 +1,6 @@
+"""What runs pipelines on this host: which engines there are, and which one a pipeline gets."""
+
+from agent.runtimes.base import EngineLostError, Instance, Launch, Report, Runtime
+from agent.runtimes.choice import find_runtimes, resolve
+
+__all__ = ["EngineLostError", "Instance", "Launch", "Report", "Runtime", "find_runtimes", "resolve"]
