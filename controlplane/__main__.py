@@ -1,0 +1,198 @@
+"""`python -m controlplane serve|migrate|backup|restore`: the control plane's own start command.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from controlplane.app import opened, serve
+from controlplane.fleet.lifecycle import Timings
+from controlplane.settings import METRICS, Door, Settings
+from controlplane.telemetry import configure_logs
+from headrace.errors import HeadraceError, InvalidError
+from headrace.security import ServerTls
+
+_PIECE = 1 << 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; answers its exit status."""
+    options = _parser().parse_args(arguments)
+    configure_logs(options.log_format)
+    command: Callable[[argparse.Namespace, Settings], int] = options.command
+    try:
+        return command(options, _settings(options))
+    except* HeadraceError as errors:
+        for error in _leaves(errors):
+            sys.stderr.write(f"controlplane: {error}\n")
+    return 1
+
+
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    async def run() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await serve(settings, stop)
+
+    asyncio.run(run())
+    return 0
+
+
+def _migrate(options: argparse.Namespace, settings: Settings) -> int:
+    async def run() -> None:
+        async with opened(settings.state_url) as store, store.read() as reader:
+            plane = await reader.plane()
+            sys.stdout.write(
+                f"{store.description}: instance {plane.instance_id}, epoch {plane.epoch}, at the newest schema\n"
+            )
+
+    _make_folder(settings)
+    asyncio.run(run())
+    return 0
+
+
+def _backup(options: argparse.Namespace, settings: Settings) -> int:
+    async def run() -> None:
+        async with opened(settings.state_url) as store:
+            with options.file.open("xb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                async for piece in store.dump():
+                    file.write(piece)
+
+    try:
+        asyncio.run(run())
+    except OSError as error:
+        raise InvalidError(f"{options.file}: {error.strerror}") from error
+    return 0
+
+
+def _restore(options: argparse.Namespace, settings: Settings) -> int:
+    async def run() -> None:
+        async with opened(settings.state_url) as store:
+            plane = await store.load(_pieces(options.file))
+            sys.stdout.write(
+                f"{store.description}: instance {plane.instance_id} restored, epoch {plane.epoch} begins\n"
+            )
+
+    if not options.file.is_file():
+        raise InvalidError(f"{options.file} is no file")
+    _make_folder(settings)
+    asyncio.run(run())
+    return 0
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def _make_folder(settings: Settings) -> None:
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Raises InvalidError."""
+    if options.command is not _serve:
+        return Settings(data_dir=options.data_dir, state=options.state)
+    return Settings(
+        data_dir=options.data_dir,
+        state=options.state,
+        metrics=options.metrics,
+        http=Door(address=options.http, insecure=options.http_insecure),
+        grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
+        channel=Door(address=options.channel, insecure=options.channel_insecure),
+        tls=_tls(options),
+        management_token=_read(options.management_token_file).decode().strip() if options.management_token_file else "",
+        heartbeat_s=options.heartbeat,
+        timings=Timings(
+            suspect=options.suspect or 3 * options.heartbeat,
+            lost=options.lost or 5 * options.heartbeat,
+            gone=options.gone,
+        ),
+        retention_s=options.retention,
+        drain_s=options.drain,
+        confirm_floor=options.confirm_floor,
+    )
+
+
+def _tls(options: argparse.Namespace) -> ServerTls | None:
+    if not (options.tls_cert or options.tls_key):
+        return None
+    if not (options.tls_cert and options.tls_key):
+        raise InvalidError("TLS needs both --tls-cert and --tls-key")
+    ca = _read(options.tls_client_ca) if options.tls_client_ca else b""
+    return ServerTls(certificate=_read(options.tls_cert), key=_read(options.tls_key), client_ca=ca)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidError(f"{path}: {error.strerror}") from error
+
+
+def _leaves(group: BaseExceptionGroup[HeadraceError]) -> Iterator[HeadraceError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="controlplane", description="The control plane of Headrace.")
+    commands = parser.add_subparsers(title="commands", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data-dir", type=Path, required=True, help="folder of this control plane")
+    common.add_argument("--state", default="", metavar="URL", help="state store (default: SQLite in the data folder)")
+    common.add_argument("--log-format", choices=("console", "json"), default="console")
+
+    command = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
+    command.set_defaults(command=_serve)
+    for door, what, port in (("http", "health", 8400), ("grpc", "management", 8401), ("channel", "agents", 8402)):
+        command.add_argument(
+            f"--{door}", default=f"127.0.0.1:{port}", metavar="HOST:PORT", help=f"where {what} is served; port 0 is any"
+        )
+        command.add_argument(f"--{door}-insecure", action="store_true", help="allow plain text off loopback there")
+    command.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM certificate of all three")
+    command.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM key of it")
+    command.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="demand client certificates of this CA")
+    command.add_argument(
+        "--management-token-file", type=Path, metavar="FILE", help="the token to ask for (default: a fresh one)"
+    )
+    command.add_argument("--metrics", default="none", help=f"metric store; there is: {', '.join(METRICS)}")
+    command.add_argument("--heartbeat", type=float, default=20.0, metavar="SECONDS")
+    command.add_argument("--suspect", type=float, metavar="SECONDS", help="silence (default: 3 heartbeats)")
+    command.add_argument("--lost", type=float, metavar="SECONDS", help="silence (default: 5 heartbeats)")
+    command.add_argument("--gone", type=float, default=86_400.0, metavar="SECONDS", help="silence (default: a day)")
+    command.add_argument(
+        "--retention", type=float, default=30 * 86_400.0, metavar="SECONDS", help="of logs (default: 30 days)"
+    )
+    command.add_argument("--drain", type=float, metavar="SECONDS", help="time for agents to move at a stop")
+    command.add_argument(
+        "--confirm-floor", type=int, default=5, metavar="N", help="agents that may lose pipelines unconfirmed"
+    )
+
+    command = commands.add_parser("migrate", parents=[common], help="bring the state to the newest schema")
+    command.set_defaults(command=_migrate)
+    command = commands.add_parser("backup", parents=[common], help="write the state to a file, offline")
+    command.add_argument("file", type=Path)
+    command.set_defaults(command=_backup)
+    command = commands.add_parser("restore", parents=[common], help="replace the state by a backup, offline")
+    command.add_argument("file", type=Path)
+    command.set_defaults(command=_restore)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""The composition root: builds everything once, runs it in one task group, and has one way to stop.
+
+Start: state, view, background work, doors; then the ready file. Stop, in reverse: agents are asked to move where there
+is somewhere to move to, doors close, what agents reported is written, background work ends, the state is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import random
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from controlplane.catalogue import Catalogues
+from controlplane.changes import Changes, follow
+from controlplane.fleet import Fleet
+from controlplane.fleet.lifecycle import Lifecycle
+from controlplane.http import HttpDoor
+from controlplane.identity import Authority, Claims, Enrolment, Tokens
+from controlplane.observed import History, Intake
+from controlplane.reconciler import Reconciler
+from controlplane.rpc.channel import ChannelEdge
+from controlplane.rpc.management import About, ManagementEdge
+from controlplane.sessions import Sessions
+from controlplane.settings import Settings
+from controlplane.state import open_store
+from controlplane.state.store import Store
+from controlplane.telemetry import Meters
+from controlplane.upkeep import Upkeep
+from controlplane.view import View
+from headrace import local
+from headrace.errors import UnavailableError
+from headrace.security import parse_address
+from headrace.server import ChannelService, Listener, ManagementService
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What the ready file says: bound addresses, which instance, and which process."""
+
+    http: str
+    grpc: str
+    channel: str
+    instance_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A control plane that serves; `token` is for its management API."""
+
+    ready: Ready
+    token: str
+    sessions: Sessions
+    view: View
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves until told to stop. Raises HeadraceError when it cannot."""
+    async with control_plane(settings) as running:
+        log.info("ready", **asdict(running.ready))
+        await stop.wait()
+        log.info("stopping", sessions=len(running.sessions))
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    """A store for as long as the block lasts."""
+    store = open_store(url)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def control_plane(settings: Settings) -> AsyncIterator[Running]:
+    """A control plane that serves for as long as the block lasts; enter and leave it in one task."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with opened(settings.state_url) as store:
+        parts = _Parts(settings, store)
+        async with store.read() as reader:
+            await follow(parts.view, reader)
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(work, name=name) for name, work in parts.background().items()]
+            try:
+                async with AsyncExitStack() as doors:
+                    yield await parts.open_doors(doors)
+                await parts.intake.flush()
+            finally:
+                for task in background:
+                    task.cancel()
+
+
+class _Parts:
+    """Everything, built in the order in which it is needed."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        def clock() -> datetime:
+            return datetime.now(UTC)
+
+        self.settings = settings
+        self.store = store
+        rng = random.Random()
+        replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        lease_s = settings.timings.lost
+        self.view = View(limits=settings.limits)
+        self.meters = Meters()
+        self.sessions = Sessions()
+        self.changes = Changes(store)
+        self.catalogues = Catalogues(store=store)
+        self.claims = Claims(store=store, replica=replica, lease_s=lease_s, clock=clock)
+        self.intake = Intake(store=store, view=self.view, clock=clock, rng=rng, meters=self.meters)
+        self.fleet = Fleet.over(
+            store=store,
+            view=self.view,
+            changes=self.changes,
+            catalogues=self.catalogues,
+            clock=clock,
+            limits=settings.limits,
+            confirm_floor=settings.confirm_floor,
+        )
+        self.reconciler = Reconciler(
+            store=store,
+            view=self.view,
+            changes=self.changes,
+            sessions=self.sessions,
+            intake=self.intake,
+            meters=self.meters,
+            clock=clock,
+            rng=rng,
+        )
+        self.upkeep = Upkeep(
+            sessions=self.sessions,
+            claims=self.claims,
+            lifecycle=Lifecycle(
+                store=store,
+                view=self.view,
+                timings=settings.timings,
+                lease_s=lease_s,
+                retention_s=settings.retention_s,
+                clock=clock,
+            ),
+            commands=self.fleet.commands,
+            meters=self.meters,
+            renew_s=settings.heartbeat_s,
+            sweep_s=min(5.0, settings.timings.suspect / 6),
+            monotonic=time.monotonic,
+        )
+        channel = ChannelEdge(
+            view=self.view,
+            sessions=self.sessions,
+            authority=Authority(store=store, view=self.view),
+            enrolment=Enrolment(store=store, clock=clock),
+            claims=self.claims,
+            intake=self.intake,
+            history=History(store=store),
+            fleet=self.fleet,
+            catalogues=self.catalogues,
+            reconciler=self.reconciler,
+            heartbeat_s=settings.heartbeat_s,
+            monotonic=time.monotonic,
+            rng=rng,
+        )
+        self.token = settings.management_token or secrets.token_urlsafe(32)
+        management = ManagementEdge(
+            token=self.token,
+            user=getpass.getuser(),
+            about=About(
+                version=version("headrace"),
+                replica=replica,
+                state=store.description,
+                metrics=settings.metrics,
+                started_at=clock(),
+            ),
+            view=self.view,
+            sessions=self.sessions,
+            fleet=self.fleet,
+            tokens=Tokens(store=store, clock=clock),
+            dump=store.dump,
+        )
+        self.http = HttpDoor(settings.http, tls=settings.tls, ready=self._why_not_ready)
+        self.grpc = Listener(
+            settings.grpc.address,
+            [ManagementService(management)],
+            tls=settings.tls,
+            insecure=settings.grpc.insecure,
+            insecure_flag="--grpc-insecure",
+            limits=settings.limits,
+        )
+        self.channel = Listener(
+            settings.channel.address,
+            [ChannelService(channel, limits=settings.limits)],
+            tls=settings.tls,
+            insecure=settings.channel.insecure,
+            insecure_flag="--channel-insecure",
+            limits=settings.limits,
+        )
+
+    def background(self) -> dict[str, Coroutine[None, None, None]]:
+        """What runs beside the doors, by the name of its task."""
+        return {
+            "change log": self.changes.run(),
+            "reconciler": self.reconciler.run(),
+            "writer of reports": self.intake.run(),
+            "writer of claims": self.claims.claiming.run(),
+            "writer of releases": self.claims.releasing.run(),
+            "writer of facts": self.fleet.agents.facts.run(),
+            "upkeep": self.upkeep.run(),
+            "embedded catalogue": self.catalogues.ask_embedded(),
+        }
+
+    async def open_doors(self, doors: AsyncExitStack) -> Running:
+        """Binds, then says so; leaving the stack undoes it in reverse."""
+        ready_file = self.settings.data_dir / "ready.json"
+        ready_file.unlink(missing_ok=True)
+        await doors.enter_async_context(self.http)
+        doors.push_async_callback(self.channel.stop)
+        await self.channel.start()
+        if self.settings.window_s:
+            doors.push_async_callback(self.channel.drain, self.settings.window_s, "this control plane stops")
+        doors.push_async_callback(self.grpc.stop)
+        await self.grpc.start()
+        port = parse_address(self.grpc.address).port
+        local.write_token(port, self.token)
+        doors.callback(local.remove_token, port, self.token)
+        ready = Ready(
+            http=self.http.address,
+            grpc=self.grpc.address,
+            channel=self.channel.address,
+            instance_id=self.view.plane.instance_id,
+            pid=os.getpid(),
+        )
+        _write(ready_file, json.dumps(asdict(ready)))
+        doors.callback(ready_file.unlink, missing_ok=True)
+        return Running(ready=ready, token=self.token, sessions=self.sessions, view=self.view)
+
+    async def _why_not_ready(self) -> str:
+        try:
+            async with self.store.read() as reader:
+                await reader.plane()
+        except UnavailableError as error:
+            return error.message
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """At once or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(text + "\n")
+    Path(temporary).replace(path)

@@ -1,0 +1,110 @@
+"""The HTTP door, for now: `/healthz` says that the process lives, `/readyz` that it can reach its state.
+
+The REST API and the UI come to this listener later; this needs no framework and keeps the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from controlplane.settings import Door
+from headrace.errors import ConflictError
+from headrace.security import Address, ServerTls, check_plaintext, parse_address
+
+_PATIENCE_S = 5.0
+_LARGEST_HEAD = 8 << 10
+
+Probe = Callable[[], Awaitable[str]]
+"""Why the process is not ready; empty when it is."""
+
+
+class HttpDoor:
+    """An async context manager: bound after enter, gone after exit."""
+
+    def __init__(self, door: Door, *, tls: ServerTls | None, ready: Probe) -> None:
+        self._address = parse_address(door.address)
+        check_plaintext(self._address, secure=tls is not None, insecure=door.insecure, flag="--http-insecure")
+        self._tls = tls
+        self._ready = ready
+        self._server: asyncio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens; the bound port once entered."""
+        return str(self._address)
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._server = await asyncio.start_server(
+                self._serve,
+                self._address.host,
+                self._address.port,
+                limit=_LARGEST_HEAD,
+                ssl=_context(self._tls) if self._tls else None,
+            )
+        except OSError as error:
+            raise ConflictError(f"cannot listen on {self._address}: {error.strerror or error}") from error
+        port = self._server.sockets[0].getsockname()[1]
+        self._address = Address(host=self._address.host, port=port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError, asyncio.LimitOverrunError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(_PATIENCE_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(await self._answer(head))
+                await writer.drain()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def _answer(self, head: bytes) -> bytes:
+        line = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        method, path = (line[0], line[1]) if len(line) == 3 else ("", "")
+        if method not in ("GET", "HEAD"):
+            return _response("405 Method Not Allowed", "only GET and HEAD", method)
+        match path.partition("?")[0]:
+            case "/healthz":
+                return _response("200 OK", "ok", method)
+            case "/readyz":
+                why = await self._ready()
+                return _response("503 Service Unavailable" if why else "200 OK", why or "ok", method)
+            case _:
+                return _response("404 Not Found", "there are /healthz and /readyz here", method)
+
+
+def _response(status: str, text: str, method: str) -> bytes:
+    body = f"{text}\n".encode()
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+        "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (b"" if method == "HEAD" else body)
+
+
+def _context(tls: ServerTls) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with tempfile.TemporaryDirectory() as folder:  # the ssl module takes files only
+        certificate, key = Path(folder, "certificate"), Path(folder, "key")
+        certificate.write_bytes(tls.certificate)
+        key.touch(0o600)
+        key.write_bytes(tls.key)
+        context.load_cert_chain(certificate, key)
+    if tls.client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=tls.client_ca.decode())
+    return context

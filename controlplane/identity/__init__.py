@@ -1,0 +1,8 @@
+"""Who is who: bootstrap tokens, enrolment, credentials, and which process of an agent owns its session."""
+
+from controlplane.identity.claims import Claimed, Claims
+from controlplane.identity.credentials import Authority
+from controlplane.identity.enrolment import Enrolment
+from controlplane.identity.tokens import Tokens
+
+__all__ = ["Authority", "Claimed", "Claims", "Enrolment", "Tokens"]

@@ -1,0 +1,6 @@
+"""What agents report: taken from sessions, written with its transitions, and told as events."""
+
+from controlplane.observed.history import History
+from controlplane.observed.intake import Intake
+
+__all__ = ["History", "Intake"]

@@ -1,0 +1,217 @@
+"""The agents' door: what `headrace.server` asks of a host, answered by identity, observed, fleet and the reconciler."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import structlog
+
+from controlplane.catalogue import Catalogues
+from controlplane.fleet import Fleet
+from controlplane.identity import Authority, Claimed, Claims, Enrolment
+from controlplane.identity.enrolment import check_facts
+from controlplane.identity.ownership import Verdict
+from controlplane.model import CommandRow
+from controlplane.observed import History, Intake
+from controlplane.reconciler import Reconciler
+from controlplane.sessions import Session, Sessions
+from controlplane.view import View
+from headrace.digests import workloads_digest
+from headrace.errors import InvalidError, UnavailableError
+from headrace.messages import (
+    Answer,
+    EnrollRequest,
+    EnrollResponse,
+    Goodbye,
+    Hello,
+    Proof,
+    ReportRequest,
+    ReportResponse,
+    Welcome,
+    Workloads,
+)
+from headrace.server import Link
+from headrace.session import CloseError
+from headrace.types import CloseReason, CommandKind, Facts
+
+_DUPLICATE_RETRY_MS = 300_000
+_BUSY_RETRY_MS = 5_000
+_UPLOAD_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class ChannelEdge:
+    """A `headrace.server.ChannelHandler`; the calls for one link come one at a time."""
+
+    def __init__(
+        self,
+        *,
+        view: View,
+        sessions: Sessions,
+        authority: Authority,
+        enrolment: Enrolment,
+        claims: Claims,
+        intake: Intake,
+        history: History,
+        fleet: Fleet,
+        catalogues: Catalogues,
+        reconciler: Reconciler,
+        heartbeat_s: float,
+        monotonic: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._view = view
+        self._sessions = sessions
+        self._authority = authority
+        self._enrolment = enrolment
+        self._claims = claims
+        self._intake = intake
+        self._history = history
+        self._fleet = fleet
+        self._catalogues = catalogues
+        self._reconciler = reconciler
+        self._heartbeat_ms = round(heartbeat_s * 1000)
+        self._monotonic = monotonic
+        self._rng = rng
+        self._opening: dict[str, tuple[Hello, tuple[CommandRow, ...]]] = {}
+        self._left: set[str] = set()
+        self._uploads: dict[str, float] = {}
+        """Catalogues that are known (for ever) or were asked for (until then), by sha256."""
+
+    async def enroll(self, request: EnrollRequest, peer: str) -> EnrollResponse:
+        """See `Enrolment`."""
+        return await self._enrolment.enroll(request, peer=peer)
+
+    async def authenticate(self, credential: str, peer: str) -> str:
+        """See `Authority`."""
+        return await self._authority.authenticate(credential)
+
+    async def open(self, link: Link, hello: Hello) -> Welcome:
+        """Claims the session; the session of the same agent that is held here ends."""
+        try:
+            claimed = await self._claims.claim(
+                agent_id=link.agent_id,
+                session_id=link.session_id,
+                boot_id=link.boot_id,
+                session_number=link.session_number,
+            )
+            _check(claimed)
+            if link.agent_id not in self._view.agents:
+                await self._reconciler.follow()
+            if hello.instance_id == self._view.plane.instance_id and hello.epoch > self._view.plane.epoch:
+                await self._history.reach(hello.epoch, agent_id=link.agent_id)
+                await self._reconciler.follow()
+        except UnavailableError as error:
+            retry_ms = round(self._rng.uniform(0.5, 1.5) * _BUSY_RETRY_MS)
+            raise CloseError(CloseReason.OVERLOADED, error.message, retry_ms) from error
+        session = Session(link)
+        session.resume(claimed.observed)
+        older = self._sessions.put(session)
+        if older is not None:
+            older.link.close(CloseReason.SUPERSEDED, "a newer session took over")
+        self._opening[link.session_id] = (hello, claimed.commands)
+        plane, agent = self._view.plane, self._view.agents.get(link.agent_id)
+        return Welcome(
+            session_id=link.session_id,
+            instance_id=plane.instance_id,
+            epoch=plane.epoch,
+            heartbeat_ms=self._heartbeat_ms,
+            want_facts=agent is None or hello.facts_digest != agent.digest,
+            want_workloads=hello.workloads_digest != workloads_digest(session.workloads.values()),
+        )
+
+    async def opened(self, link: Link) -> None:
+        """All that differs is posted."""
+        session = self._session(link)
+        opening = self._opening.pop(link.session_id, None)
+        if session is None or opening is None:
+            return
+        self._reconciler.admit(session, *opening)
+        await self._want_catalogues(link.agent_id)
+
+    async def receive(self, link: Link, message: Facts | Workloads | Answer | Goodbye | Proof) -> None:
+        """Reports are taken in memory and written soon; everything else is in the store when this returns."""
+        match message:
+            case Workloads():
+                if (session := self._session(link)) is not None:
+                    self._intake.take(session, message)
+            case Facts():
+                await self._record(link, message)
+            case Answer():
+                await self._fleet.commands.answer(link.agent_id, message)
+            case Goodbye():
+                self._left.add(link.session_id)
+            case Proof():
+                raise CloseError(CloseReason.PROTOCOL, "no proof was asked for")
+
+    async def closed(self, link: Link, why: str) -> None:
+        """Gives the session back, so that another process need not wait for its lease."""
+        log.debug("session ended", agent=link.agent_id, session=link.session_id, why=why)
+        self._opening.pop(link.session_id, None)
+        left = link.session_id in self._left
+        self._left.discard(link.session_id)
+        session = self._session(link)
+        if session is None or not self._sessions.drop(session):
+            return
+        try:
+            await self._claims.release(link.agent_id, link.session_id, left=left)
+        except UnavailableError as error:
+            log.warning("session not released; its lease runs out", agent=link.agent_id, error=error.message)
+
+    async def get_blob(self, agent_id: str, sha256: str) -> bytes:
+        """See `Blobs`."""
+        return await self._fleet.blobs.get(agent_id, sha256)
+
+    async def put_blob(self, agent_id: str, sha256: str, data: bytes) -> None:
+        """See `Blobs`."""
+        await self._fleet.blobs.put(agent_id, sha256, data)
+
+    async def report(self, agent_id: str, request: ReportRequest) -> ReportResponse:
+        """Welcome says that there are no metrics, so no agent should try."""
+        raise UnavailableError("this control plane has no metric store; Welcome said so")
+
+    async def _record(self, link: Link, facts: Facts) -> None:
+        try:
+            check_facts(facts)
+        except InvalidError as error:
+            raise CloseError(CloseReason.PROTOCOL, error.message) from error
+        await self._fleet.agents.record_facts(link.agent_id, facts)
+        await self._reconciler.follow()
+        session = self._session(link)
+        if session is not None and session.live:
+            await self._want_catalogues(link.agent_id)
+
+    async def _want_catalogues(self, agent_id: str) -> None:
+        """Asks this agent for the catalogues that nobody has given yet; each is asked of one agent a minute."""
+        agent = self._view.agents.get(agent_id)
+        named = {info.catalogue_sha256 for info in agent.row.facts.engines} - {""} if agent else set()
+        now = self._monotonic()
+        unknown = {sha256 for sha256 in named if self._uploads.get(sha256, 0.0) <= now}
+        if not unknown:
+            return
+        known = await self._catalogues.of(unknown)
+        self._uploads |= dict.fromkeys(known, math.inf) | dict.fromkeys(unknown - known.keys(), now + _UPLOAD_S)
+        for sha256 in sorted(unknown - known.keys()):
+            await self._fleet.commands.post([agent_id], CommandKind.UPLOAD, sha256=sha256, timeout_s=_UPLOAD_S)
+
+    def _session(self, link: Link) -> Session | None:
+        session = self._sessions.get(link.agent_id)
+        return session if session is not None and session.link is link else None
+
+
+def _check(claimed: Claimed) -> None:
+    """Raises CloseError for a claim that was not granted."""
+    match claimed.verdict:
+        case Verdict.GRANTED:
+            return
+        case Verdict.STALE:
+            raise CloseError(CloseReason.SUPERSEDED, "a newer session of this process is open")
+        case Verdict.DUPLICATE:
+            raise CloseError(
+                CloseReason.DUPLICATE_IDENTITY,
+                f"another process ({claimed.owner.boot_id}) uses this identity; stop one of them",
+                _DUPLICATE_RETRY_MS,
+            )

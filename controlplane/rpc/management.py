@@ -1,0 +1,170 @@
+"""The operators' door: the management API's calls, each one line to the rules."""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from controlplane.fleet import Fleet
+from controlplane.identity import Tokens
+from controlplane.sessions import Sessions
+from controlplane.view import View
+from headrace import api
+from headrace.errors import UnauthenticatedError
+from headrace.server import Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What this process can say of itself."""
+
+    version: str
+    replica: str
+    state: str
+    metrics: str
+    started_at: datetime
+
+
+class ManagementEdge:
+    """A `headrace.server.ManagementHandler`."""
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        user: str,
+        about: About,
+        view: View,
+        sessions: Sessions,
+        fleet: Fleet,
+        tokens: Tokens,
+        dump: Callable[[], AsyncIterator[bytes]],
+    ) -> None:
+        self._token = token.encode()
+        self._user = user
+        self._about = about
+        self._view = view
+        self._sessions = sessions
+        self._fleet = fleet
+        self._tokens = tokens
+        self._dump = dump
+
+    async def authenticate(self, credential: str, peer: str) -> Caller:
+        """The one token of this plane, which its owner's account alone can read."""
+        if not hmac.compare_digest(credential.encode(), self._token):
+            what = "the management token is wrong" if credential else "the management API needs a token"
+            raise UnauthenticatedError(
+                f"{what}; on the control plane's host its user's commands find it, elsewhere set HEADRACE_TOKEN"
+            )
+        return Caller(name=self._user, peer=peer)
+
+    async def apply_pipelines(self, request: api.ApplyPipelinesRequest, caller: Caller) -> api.ApplyPipelinesResponse:
+        return await self._fleet.pipelines.apply(request, author=caller.name)
+
+    async def delete_pipelines(
+        self, request: api.DeletePipelinesRequest, caller: Caller
+    ) -> api.DeletePipelinesResponse:
+        if request.orphaned_on:
+            return await self._fleet.orphans.remove(request, author=caller.name)
+        return await self._fleet.pipelines.delete(request, author=caller.name)
+
+    async def rollback_pipeline(
+        self, request: api.RollbackPipelineRequest, caller: Caller
+    ) -> api.RollbackPipelineResponse:
+        return await self._fleet.pipelines.rollback(request, author=caller.name)
+
+    async def list_pipelines(self, request: api.ListPipelinesRequest, caller: Caller) -> api.ListPipelinesResponse:
+        return api.ListPipelinesResponse(pipelines=await self._fleet.queries.pipelines(request))
+
+    async def get_pipeline(self, request: api.GetPipelineRequest, caller: Caller) -> api.GetPipelineResponse:
+        return api.GetPipelineResponse(pipeline=await self._fleet.queries.pipeline(request))
+
+    async def list_revisions(self, request: api.ListRevisionsRequest, caller: Caller) -> api.ListRevisionsResponse:
+        return api.ListRevisionsResponse(revisions=await self._fleet.queries.revisions(request))
+
+    async def watch_pipeline(
+        self, request: api.WatchPipelineRequest, caller: Caller
+    ) -> AsyncIterator[api.WatchPipelineResponse]:
+        async for pipeline in self._fleet.watches.pipeline(request.name):
+            yield api.WatchPipelineResponse(pipeline=pipeline)
+
+    async def restart_pipeline(
+        self, request: api.RestartPipelineRequest, caller: Caller
+    ) -> api.RestartPipelineResponse:
+        results = await self._fleet.actions.restart(request.name, request.selector, author=caller.name)
+        return api.RestartPipelineResponse(results=results)
+
+    async def retry_pipeline(self, request: api.RetryPipelineRequest, caller: Caller) -> api.RetryPipelineResponse:
+        results = await self._fleet.actions.retry(request.name, request.selector, author=caller.name)
+        return api.RetryPipelineResponse(results=results)
+
+    async def get_logs(self, request: api.GetLogsRequest, caller: Caller) -> api.GetLogsResponse:
+        return api.GetLogsResponse(text=await self._fleet.actions.logs(request))
+
+    async def adopt_workload(self, request: api.AdoptWorkloadRequest, caller: Caller) -> api.AdoptWorkloadResponse:
+        return await self._fleet.orphans.adopt(request, author=caller.name)
+
+    async def list_agents(self, request: api.ListAgentsRequest, caller: Caller) -> api.ListAgentsResponse:
+        return api.ListAgentsResponse(agents=await self._fleet.queries.agents(request))
+
+    async def get_agent(self, request: api.GetAgentRequest, caller: Caller) -> api.GetAgentResponse:
+        return api.GetAgentResponse(agent=await self._fleet.queries.agent(request.agent))
+
+    async def set_labels(self, request: api.SetLabelsRequest, caller: Caller) -> api.SetLabelsResponse:
+        agent_id, gained, lost = await self._fleet.agents.set_labels(request, author=caller.name)
+        agent = await self._fleet.queries.agent(agent_id)
+        return api.SetLabelsResponse(agent=agent, gained=tuple(gained), lost=tuple(lost))
+
+    async def revoke_agent(self, request: api.RevokeAgentRequest, caller: Caller) -> api.RevokeAgentResponse:
+        await self._fleet.agents.revoke(request, author=caller.name)
+        return api.RevokeAgentResponse()
+
+    async def set_variables(self, request: api.SetVariablesRequest, caller: Caller) -> api.SetVariablesResponse:
+        await self._fleet.agents.set_variables(request, author=caller.name)
+        return api.SetVariablesResponse()
+
+    async def list_variables(self, request: api.ListVariablesRequest, caller: Caller) -> api.ListVariablesResponse:
+        return api.ListVariablesResponse(variables=await self._fleet.agents.list_variables())
+
+    async def create_token(self, request: api.CreateTokenRequest, caller: Caller) -> api.CreateTokenResponse:
+        return await self._tokens.create(request, author=caller.name)
+
+    async def list_tokens(self, request: api.ListTokensRequest, caller: Caller) -> api.ListTokensResponse:
+        return api.ListTokensResponse(tokens=await self._tokens.list())
+
+    async def revoke_token(self, request: api.RevokeTokenRequest, caller: Caller) -> api.RevokeTokenResponse:
+        await self._tokens.revoke(request.id, author=caller.name)
+        return api.RevokeTokenResponse()
+
+    async def list_events(self, request: api.ListEventsRequest, caller: Caller) -> api.ListEventsResponse:
+        return api.ListEventsResponse(events=await self._fleet.queries.events(request))
+
+    async def watch_events(
+        self, request: api.WatchEventsRequest, caller: Caller
+    ) -> AsyncIterator[api.WatchEventsResponse]:
+        async for event in self._fleet.watches.events(request):
+            yield api.WatchEventsResponse(event=event)
+
+    async def get_status(self, request: api.GetStatusRequest, caller: Caller) -> api.GetStatusResponse:
+        plane, about = self._view.plane, self._about
+        return api.GetStatusResponse(
+            instance_id=plane.instance_id,
+            epoch=plane.epoch,
+            fleet_revision=plane.fleet_revision,
+            generation=plane.generation,
+            version=about.version,
+            replica=about.replica,
+            state=about.state,
+            metrics=about.metrics,
+            started_at=about.started_at,
+            agents=Counter(agent.row.state.value for agent in self._view.agents.values()),
+            pipelines=sum(not pipeline.row.deleted for pipeline in self._view.pipelines.values()),
+            sessions=len(self._sessions),
+        )
+
+    async def backup(self, request: api.BackupRequest, caller: Caller) -> AsyncIterator[api.BackupResponse]:
+        async for piece in self._dump():
+            yield api.BackupResponse(data=piece)

@@ -1,0 +1,70 @@
+"""What a control plane is told at its start; every default is safe on a machine that others use too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from controlplane import guard
+from controlplane.fleet.lifecycle import Timings
+from headrace.errors import InvalidError
+from headrace.limits import DEFAULT_LIMITS, Limits
+from headrace.security import ServerTls
+
+LogFormat = Literal["console", "json"]
+METRICS = ("none",)
+"""The metric stores that this version has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """A listener: its address, and whether plain text is allowed off loopback."""
+
+    address: str
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Times in seconds. `state` is a URL; empty means a SQLite file in the data folder."""
+
+    data_dir: Path
+    state: str = ""
+    metrics: str = "none"
+    http: Door = Door(address="127.0.0.1:8400")
+    grpc: Door = Door(address="127.0.0.1:8401")
+    channel: Door = Door(address="127.0.0.1:8402")
+    tls: ServerTls | None = None
+    management_token: str = ""
+    """Empty: a fresh one at each start."""
+    heartbeat_s: float = 20.0
+    timings: Timings = field(default_factory=Timings)
+    retention_s: float = 30 * 24 * 3600.0
+    drain_s: float | None = None
+    """How long agents have to move at a stop; None: 5 s where another replica may take them, else none."""
+    confirm_floor: int = guard.FLOOR
+    limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        """Raises InvalidError for settings that contradict each other."""
+        if self.metrics not in METRICS:
+            raise InvalidError(f"metric store {self.metrics!r} is not in this version; there is: {', '.join(METRICS)}")
+        steps = (0.0, self.heartbeat_s, self.timings.suspect, self.timings.lost, self.timings.gone)
+        if any(shorter >= longer for shorter, longer in pairwise(steps)):
+            raise InvalidError("times must grow: heartbeat, suspect, lost, gone")
+        if self.confirm_floor < 0:
+            raise InvalidError(f"--confirm-floor is a number of agents, not {self.confirm_floor}")
+
+    @property
+    def state_url(self) -> str:
+        """Where the state is."""
+        return self.state or f"sqlite:///{self.data_dir.absolute() / 'state.db'}"
+
+    @property
+    def window_s(self) -> float:
+        """How long agents have to move elsewhere before this process stops."""
+        if self.drain_s is not None:
+            return self.drain_s
+        return 0.0 if self.state_url.startswith("sqlite:") else 5.0

@@ -1,0 +1,59 @@
+"""The control plane's own logs and numbers: structlog, and a Prometheus registry of a few meters."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+LogFormat = Literal["console", "json"]
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+def configure_logs(form: LogFormat) -> None:
+    """Sends every log of this process to stderr, one line each."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    ends: list[structlog.typing.Processor]
+    if form == "json":
+        ends = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        ends = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[*shared, *ends],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+
+class Meters:
+    """What the control plane counts about itself; one per process, or per test."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.sessions = Gauge("headrace_sessions", "Sessions held by this replica.", registry=self.registry)
+        self.revision = Gauge("headrace_fleet_revision", "Newest revision in this view.", registry=self.registry)
+        self.fan_out = Histogram(
+            "headrace_fan_out_seconds",
+            "Time to post a changed pipeline to every session.",
+            buckets=_FAST,
+            registry=self.registry,
+        )
+        self.reports = Histogram(
+            "headrace_report_write_seconds",
+            "Time to write a group of reports to the state store.",
+            buckets=_FAST,
+            registry=self.registry,
+        )
