@@ -1,0 +1,66 @@
+"""`events`: who did what, and what happened where; oldest first, so that a terminal ends on the newest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.cli import options
+from headrace.cli.output import Column, Format, plain, show_lines, show_list, when
+from headrace.cli.target import talk
+from headrace.types import Severity
+
+if TYPE_CHECKING:
+    from headrace.api import Event
+    from headrace.management import ManagementClient
+
+COLUMNS: Sequence[Column[Event]] = (
+    Column("AT", lambda e: when(e.at)),
+    Column("KIND", lambda e: e.kind),
+    Column("BY", lambda e: e.actor),
+    Column("PIPELINE", lambda e: e.pipeline),
+    Column("AGENT", lambda e: e.agent_id),
+    Column("MESSAGE", lambda e: e.message),
+)
+
+
+def events(
+    context: typer.Context,
+    pipeline: Annotated[str, typer.Option("--pipeline", help="Only of this pipeline.", metavar="NAME")] = "",
+    agent: Annotated[str, typer.Option("--agent", help="Only of this agent.", metavar="AGENT")] = "",
+    limit: Annotated[int, typer.Option("--limit", help="The newest N.", metavar="N", min=1)] = 100,
+    watch: options.Watch = False,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Print events, oldest first."""
+
+    async def action(client: ManagementClient) -> None:
+        past = tuple(reversed(await client.list_events(pipeline=pipeline, agent=agent, limit=limit)))
+        if not watch:
+            show_list(past, columns=COLUMNS, document=plain, format=output, none="no events")
+            return
+        for event in past:
+            _show(event, output)
+        after = max((event.revision for event in past), default=0)
+        async for event in client.watch_events(after=after, pipeline=pipeline, agent=agent):
+            _show(event, output)
+
+    talk(context, action)
+
+
+def line_of(event: Event) -> str:
+    """One event in one line, for people."""
+    where = " ".join(filter(None, (event.pipeline, event.agent_id and f"on {event.agent_id}")))
+    by = f" by {event.actor}" if event.actor else ""
+    severity = "error: " if event.severity is Severity.ERROR else ""
+    return f"{when(event.at)}  {event.kind:22} {where}{by}: {severity}{event.message}"
+
+
+def _show(event: Event, format: Format) -> None:
+    if format is Format.TABLE:
+        show_lines([line_of(event)])
+    else:
+        show_lines([json.dumps(plain(event), ensure_ascii=False)])

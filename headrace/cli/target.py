@@ -1,0 +1,59 @@
+"""The control plane that a command talks to, and one call of it from a command's plain function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from headrace.cli.exits import Exit, say
+
+if TYPE_CHECKING:
+    from headrace.management import ManagementClient
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The global options; an empty address or token is found as `headrace.local` says."""
+
+    server: str = ""
+    token: str = ""
+    ca: Path | None = None
+    insecure: bool = False
+    debug: bool = False
+
+    def connect(self) -> AbstractAsyncContextManager[ManagementClient]:
+        """A client; belongs to the loop that it is used in."""
+        from headrace.management import ManagementClient
+        from headrace.security import ClientTls
+
+        tls = None
+        if self.ca is not None:
+            try:
+                tls = ClientTls(ca=self.ca.read_bytes())
+            except OSError as error:
+                raise typer.BadParameter(f"cannot read {str(self.ca)!r}: {error.strerror}") from error
+        return ManagementClient(self.server, self.token, tls=tls, insecure=self.insecure)
+
+
+def talk(context: typer.Context, action: Callable[[ManagementClient], Awaitable[T]], *, interrupted: str = "") -> T:
+    """What `action` answers. Ctrl-C ends it cleanly, after saying `interrupted`; errors of the call are raised."""
+    target: Target = context.obj
+
+    async def call() -> T:
+        async with target.connect() as client:
+            return await action(client)
+
+    try:
+        return asyncio.run(call())
+    except KeyboardInterrupt:
+        if interrupted:
+            say(interrupted)
+        raise typer.Exit(Exit.INTERRUPTED) from None

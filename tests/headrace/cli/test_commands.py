@@ -1,0 +1,416 @@
+"""Every command through the command line, against a control plane in memory: what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headrace.api import Event, Workload
+from headrace.cli import main
+from headrace.cli.exits import Exit
+from headrace.cli.target import Target
+from headrace.errors import ConfirmError, DeadlineError, InvalidError, UnavailableError
+from headrace.types import AgentState, Attempt, AttemptState, Fault, Health, Observed, Phase, Running, Severity, Step
+from tests.headrace.cli.fake_plane import AT, CommandResult, FakePlane, agent, workload
+
+PIPELINE = """\
+apiVersion: headrace/v1
+kind: Pipeline
+metadata: {name: NAME}
+spec:
+  selector: role=edge
+  config: |
+    pipeline:
+      inputs:
+        - name: dummy
+"""
+
+BROKEN = Workload(
+    pipeline="nginx",
+    agent_id="id-b",
+    agent_name="b",
+    agent_state=AgentState.CONNECTED,
+    phase=Phase.FAILED,
+    generation=11,
+    observed=Observed(
+        pipeline="nginx",
+        desired=11,
+        attempt=Attempt(
+            generation=11,
+            state=AttemptState.FAILED,
+            step=Step.TRIAL,
+            faults=(Fault(plugin="tail.0", property="path", message="no such folder"),),
+            quarantined=True,
+        ),
+        running=Running(generation=10, sha256="ab", health=Health.HEALTHY),
+        good=10,
+        notes=("http_port is managed",),
+    ),
+)
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def plane(monkeypatch: pytest.MonkeyPatch) -> FakePlane:
+    fake = FakePlane(agents={"a": agent("a", role="edge")})
+    monkeypatch.setattr(Target, "connect", lambda _: fake)
+    return fake
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("TERM", "dumb")
+
+    def command(line: str, *more: object) -> Ended:
+        code = main([*line.split(), *map(str, more)])
+        return Ended(code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "nginx.yaml"
+    path.write_text(PIPELINE.replace("NAME", "nginx"))
+    return path
+
+
+def test_apply_says_what_it_did_and_whom_it_touches(run: Run, plane: FakePlane, file: Path) -> None:
+    first = run("apply --reason release -f", file)
+    assert first == Ended(0, "pipeline/nginx created (revision 1, generation 11): 1 agent matches, 1 gains it\n", "")
+    assert run("apply -f", file).out.startswith("pipeline/nginx unchanged (revision 1, generation 11)")
+    assert plane.asked[0] == ("release", False, False, "", None, 0)
+
+
+def test_apply_passes_its_options_on(run: Run, plane: FakePlane, file: Path) -> None:
+    run("apply --prune -l team=web --if-revision 0 --dry-run --force --confirm 12 -f", file)
+    assert plane.asked == [("", True, True, "team=web", 0, 12)]
+    assert plane.pipelines == {}
+
+
+def test_changes_are_an_array_for_programs_and_the_progress_stays_on_stderr(
+    run: Run, plane: FakePlane, file: Path
+) -> None:
+    plane.phases = [{"a": workload("a", Phase.GOOD)}]
+    ended = run("apply --wait -o json -f", file)
+    assert ended.code == 0
+    assert [change["action"] for change in json.loads(ended.out)] == ["created"]
+    assert "nginx on a: good" in ended.err
+
+
+def test_apply_waits_until_every_agent_runs_it(run: Run, plane: FakePlane, file: Path) -> None:
+    plane.phases = [
+        {"a": workload("a", Phase.PENDING)},
+        {"a": workload("a", Phase.APPLYING)},
+        {"a": workload("a", Phase.RUNNING)},
+    ]
+    ended = run("apply --wait -f", file)
+    assert ended.code == 0
+    assert ended.err.splitlines()[-2:] == ["nginx on a: running: nothing runs", "1 done"]
+
+
+def test_waiting_for_good_goes_on_past_running(run: Run, plane: FakePlane, file: Path) -> None:
+    plane.phases = [{"a": workload("a", Phase.RUNNING)}]
+    assert run("apply --timeout 100ms --wait=good -f", file).code == Exit.TIMED_OUT
+    plane.phases = [{"a": workload("a", Phase.GOOD)}]
+    assert run("rollback nginx --to 1 --wait=good").code == 0
+
+
+def test_a_failure_on_some_agents_is_told_with_plugin_reason_and_what_runs(
+    run: Run, plane: FakePlane, file: Path
+) -> None:
+    plane.phases = [{"a": workload("a", Phase.GOOD), "b": BROKEN}]
+    ended = run("apply --wait -f", file)
+    assert ended.code == Exit.SOME_FAILED
+    assert "nginx on b: failed at trial: tail.0: no such folder; generation 10 runs (healthy)" in ended.err
+
+
+def test_a_failure_on_all_agents_is_a_refusal(run: Run, plane: FakePlane, file: Path) -> None:
+    plane.phases = [{"b": BROKEN}]
+    assert run("apply --wait -f", file).code == Exit.REFUSED
+
+
+def test_a_wait_without_agents_is_a_warning(run: Run, plane: FakePlane, file: Path) -> None:
+    plane.phases = [{"c": workload("c", Phase.PENDING, AgentState.LOST)}]
+    ended = run("apply --wait -f", file)
+    assert ended.code == 0
+    assert "nginx on c: agent is lost, not waited for" in ended.err
+    assert "warning: nginx: no agent that matches is connected" in ended.err
+
+
+def test_a_wait_that_times_out_says_that_the_change_stays(run: Run, plane: FakePlane, file: Path) -> None:
+    plane.phases = [{"a": workload("a", Phase.PENDING)}]
+    ended = run("apply --wait --timeout 100ms -f", file)
+    assert ended.code == Exit.TIMED_OUT
+    assert "timed out after 100ms; the change stays" in ended.err
+
+
+def test_refusals_are_told_with_every_finding_in_the_file(
+    run: Run, plane: FakePlane, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        faults = [Fault(message=f"filter {name!r} is not known", file="nginx", line=3, column=7) for name in "xy"]
+        raise InvalidError("pipeline 'nginx': 2 faults", faults=faults)
+
+    monkeypatch.setattr(plane, "apply_pipelines", refuse)
+    ended = run("apply -f", file)
+    assert (ended.code, ended.out) == (Exit.REFUSED, "")
+    assert f"{file}:9:11: filter 'x' is not known" in ended.err
+    assert f"{file}:9:11: filter 'y' is not known" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DeadlineError("no answer within 30 s"), Exit.TIMED_OUT),
+        (ConfirmError("12 of 20 agents would lose it; add --confirm 12", confirm=12), Exit.REFUSED),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(run: Run, plane: FakePlane, error: Exception, code: Exit) -> None:
+    plane.error = error  # type: ignore[assignment]  # both are of ours
+    assert run("get pipelines") == Ended(code, "", f"error: {error}\n")
+
+
+def test_debug_shows_the_traceback(run: Run, plane: FakePlane) -> None:
+    plane.error = UnavailableError("x")
+    with pytest.raises(UnavailableError):
+        run("get pipelines --debug")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "apply",
+        "apply -f /does/not/exist.yaml",
+        "apply --prune -f x",
+        "apply -l a=b -f x",
+        "apply --timeout soon -f x",
+        "apply --wait=perfect -f x",
+        "get nothing",
+        "get pipelines -o xml",
+        "delete agent a",
+        "variable set NAME",
+        "token create --label role",
+        "frobnicate",
+    ],
+)
+def test_wrong_usage_is_exit_2(run: Run, plane: FakePlane, line: str) -> None:
+    ended = run(line)
+    assert (ended.code, ended.out) == (Exit.USAGE, "")
+    assert "Traceback" not in ended.err
+    assert plane.asked == []
+
+
+def test_get_pipelines_as_table_json_and_yaml(run: Run, plane: FakePlane, file: Path) -> None:
+    run("apply -f", file)
+    head, row = run("get pipelines").out.splitlines()
+    assert head.split() == ["NAME", "REVISION", "GENERATION", "SELECTOR", "ENGINE", "AGENTS", "UPDATED"]
+    assert row.split() == ["nginx", "1", "11", "role=edge", "auto", "-", "2026-11-22T10:15:30Z"]
+    documents = json.loads(run("get pipelines -o json").out)
+    assert documents[0]["name"] == "nginx"
+    assert yaml.safe_load(run("get pipelines -o yaml").out) == documents
+    run("get pipelines -l team=web")
+    assert plane.asked[-1] == "team=web"
+
+
+def test_get_takes_names_and_misses_none_silently(run: Run, plane: FakePlane, file: Path) -> None:
+    run("apply -f", file)
+    assert run("get pipeline nginx").code == 0
+    ended = run("get pipelines ngnix")
+    assert (ended.code, ended.err) == (Exit.NOT_FOUND, "error: there is no pipeline 'ngnix'; did you mean 'nginx'?\n")
+
+
+def test_an_empty_list_says_what_to_do(run: Run, plane: FakePlane) -> None:
+    assert run("get pipelines") == Ended(0, "", "no pipelines; make one: headrace apply -f FILE\n")
+    assert run("get pipelines -o json").out == "[]\n"
+
+
+def test_get_agents_by_name_or_id(run: Run, plane: FakePlane) -> None:
+    for name in ("a", "id-a"):
+        (document,) = json.loads(run(f"get agents {name} -o json").out)
+        assert (document["id"], document["state"], document["labels"]) == ("id-a", "connected", {"role": "edge"})
+    assert run("get agents b").code == Exit.NOT_FOUND
+
+
+def test_describe_pipeline_tells_the_three_truths_and_what_went_wrong(run: Run, plane: FakePlane, file: Path) -> None:
+    run("apply -f", file)
+    plane.pipelines["nginx"] = replace(plane.pipelines["nginx"], workloads=(BROKEN,), phases={"failed": 1})
+    ended = run("describe pipeline nginx")
+    assert ended.code == 0
+    truths = next(line for line in ended.out.splitlines() if line.startswith("  b  "))
+    assert re.split(" {3,}", truths)[1:6] == ["connected", "failed", "11", "11 failed at trial", "10 healthy"]
+    assert "b: generation 11 failed at step trial, not tried again by itself" in ended.out
+    assert "error: tail.0: no such folder (property path)" in ended.out
+    assert "generation 10 runs on" in ended.out
+    assert "note: http_port is managed" in ended.out
+    document = json.loads(run("describe pipeline nginx -o json").out)
+    (known,) = document["workloads"]
+    assert (known["generation"], known["attempt"]["step"], known["running"]["generation"]) == (11, "trial", 10)
+    assert document["config"].startswith("pipeline:")
+
+
+def test_describe_agent_is_one_object(run: Run, plane: FakePlane) -> None:
+    assert "State:       connected" in run("describe agent a").out
+    assert json.loads(run("describe agent a -o json").out)["name"] == "a"
+    assert run("describe agent b").code == Exit.NOT_FOUND
+
+
+def test_diff_answers_same_different_and_trouble(run: Run, plane: FakePlane, file: Path) -> None:
+    new = run("diff -f", file)
+    assert new.code == 1
+    assert new.out.startswith("--- /dev/null\n+++ ")
+    run("apply -f", file)
+    assert run("diff -f", file) == Ended(0, "", "")
+    file.write_text(file.read_text().replace("role=edge", "role=core").replace("dummy", "tail"))
+    changed = run("diff -f", file).out.splitlines()
+    assert changed[0] == "--- live/nginx (revision 1)"
+    assert [line for line in changed[2:] if line[0] in "+-"] == [
+        "-  selector: role=edge",
+        "+  selector: role=core",
+        "-        - name: dummy",
+        "+        - name: tail",
+    ]
+    file.write_text("apiVersion: headrace/v1\n")
+    assert run("diff -f", file).code == Exit.USAGE
+
+
+def test_history_and_rollback(run: Run, plane: FakePlane, file: Path) -> None:
+    run("apply --reason one -f", file)
+    file.write_text(file.read_text().replace("dummy", "tail"))
+    run("apply --reason two -f", file)
+    assert run("rollback nginx").out.startswith("pipeline/nginx updated (revision 3")
+    rows = [line.split() for line in run("history nginx").out.splitlines()]
+    assert [row[0] for row in rows] == ["REVISION", "3", "2", "1"]
+    assert rows[2][-1] == "two"
+    assert [item["number"] for item in json.loads(run("history nginx -o json").out)] == [3, 2, 1]
+    assert run("history other").code == Exit.NOT_FOUND
+
+
+def test_delete_takes_pipelines_all_or_nothing(run: Run, plane: FakePlane, file: Path) -> None:
+    run("apply -f", file)
+    assert run("delete pipeline nginx --confirm 3 --purge").out == (
+        "pipeline/nginx deleted (revision 2, generation 99): 1 agent loses it\n"
+    )
+    assert plane.asked[-1] == ("", False, 3, True, "")
+    assert run("delete pipelines nginx").code == Exit.NOT_FOUND
+
+
+def test_validate_without_a_control_plane_checks_the_syntax(run: Run, plane: FakePlane, file: Path) -> None:
+    plane.error = UnavailableError("nobody there")
+    assert run("validate --offline -f", file) == Ended(0, "pipeline/nginx is well-formed (syntax only)\n", "")
+    assert run("validate -f", file).code == Exit.UNREACHABLE
+    file.write_text(file.read_text().replace("pipeline:\n", "pipline:\n"))
+    ended = run("validate --offline -f", file)
+    assert ended.code == Exit.REFUSED
+    assert f"{file}:7:5: " in ended.err
+
+
+def test_validate_asks_the_control_plane_and_changes_nothing(run: Run, plane: FakePlane, file: Path) -> None:
+    ended = run("validate -f", file)
+    assert ended.code == 0
+    assert ended.out.endswith(": valid\n")
+    assert plane.pipelines == {}
+
+
+@pytest.mark.parametrize(
+    ("oks", "code"), [((True,), 0), ((True, False), Exit.SOME_FAILED), ((False,), Exit.REFUSED), ((), 0)]
+)
+@pytest.mark.parametrize("verb", ["restart", "retry"])
+def test_commands_to_agents_end_by_how_many_did_it(
+    run: Run, plane: FakePlane, file: Path, verb: str, oks: tuple[bool, ...], code: int
+) -> None:
+    run("apply -f", file)
+    plane.results = tuple(CommandResult(agent_id=f"a-{n}", ok=ok, message="") for n, ok in enumerate(oks))
+    assert run(f"{verb} nginx -l role=edge").code == code
+
+
+def test_logs_cannot_steer_the_terminal(run: Run, plane: FakePlane) -> None:
+    assert run("logs nginx --agent a -n 5").out == "log of nginx on a, 5 lines\n\\x1b[31mred\n"
+
+
+def test_adopt_needs_a_selector(run: Run, plane: FakePlane) -> None:
+    assert run("adopt nginx --agent a").code == Exit.USAGE
+    assert run("adopt nginx --agent a --selector role=edge").out.startswith("pipeline/nginx created")
+
+
+def test_labels_are_set_and_unset(run: Run, plane: FakePlane) -> None:
+    ended = run("agent label a zone=eu role-")
+    assert (ended.out, ended.err) == ("agent/a labels zone=eu\n", "it gains nginx\n")
+    assert run("agent revoke a").out == "agent/a revoked\n"
+    assert plane.agents["a"].state is AgentState.REVOKED
+
+
+def test_variables_are_set_listed_and_unset(run: Run, plane: FakePlane) -> None:
+    assert run("variable set LOG=/var/log/a=b -l role=edge").out == "variable/LOG set for role=edge\n"
+    assert json.loads(run("variable list -o json").out) == [
+        {"name": "LOG", "value": "/var/log/a=b", "selector": "role=edge"}
+    ]
+    run("variable unset LOG -l role=edge")
+    assert plane.variables == []
+
+
+def test_a_token_is_printed_once_and_alone(run: Run, plane: FakePlane) -> None:
+    ended = run("token create --label role=edge --ttl 2h --uses 3")
+    assert ended.out == "hrb_t1.secret\n"
+    assert "good until 2026-11-22T12:15:30Z for 3 agents" in ended.err
+    assert json.loads(run("token create -o json").out)["secret"] == "hrb_t1.secret"
+    assert "hrb_t1.secret" not in run("token list").out
+    run("token revoke t1")
+    assert plane.tokens["t1"].revoked
+
+
+def test_events_are_oldest_first_and_watched_from_there(run: Run, plane: FakePlane) -> None:
+    plane.events = [
+        Event(revision=1, at=AT, kind="pipeline.applied", actor="ann", pipeline="nginx", message="revision 1"),
+        Event(revision=2, at=AT, kind="workload.failed", severity=Severity.ERROR, agent_id="a", message="why"),
+    ]
+    kinds = [line.split()[1] for line in run("events").out.splitlines()]
+    assert kinds == ["KIND", "pipeline.applied", "workload.failed"]
+    watched = [json.loads(line) for line in run("events --watch -o json").out.splitlines()]
+    assert [(event["revision"], event["kind"]) for event in watched][1:] == [
+        (2, "workload.failed"),
+        (3, "watched.event"),
+    ]
+
+
+def test_status_answers(run: Run, plane: FakePlane) -> None:
+    assert "Instance:  i-1 (epoch 2)" in run("status").out
+    assert json.loads(run("status -o json").out)["agents"] == {"connected": 3}
+
+
+def test_a_backup_is_whole_or_not_there(
+    run: Run, plane: FakePlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "b.gz"
+    assert run("backup --out", out).out == f"{out}: 7 bytes\n"
+    assert out.read_bytes() == b"one two"
+
+    async def cut() -> object:
+        yield b"half"
+        raise UnavailableError("gone")
+
+    monkeypatch.setattr(plane, "backup", cut)
+    assert run("backup --out", out).code == Exit.UNREACHABLE
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("b.gz", b"one two")]
+    assert run("backup --out", tmp_path / "no" / "b.gz").code == Exit.USAGE
+
+
+def test_version_and_help(run: Run) -> None:
+    assert run("version").out.startswith("headrace ")
+    assert "Exit codes" in run("--help").out
+    assert run("").code in (0, Exit.USAGE)
