@@ -21,6 +21,8 @@ from headrace.security import ClientTls
 
 T = TypeVar("T")
 
+_HINT = "start one with `headrace up`, or name another by --server or HEADRACE_SERVER"
+
 
 class ManagementClient:
     """A client of one control plane; an async context manager."""
@@ -42,7 +44,9 @@ class ManagementClient:
         endpoint = local.find(address=address, token=token)
         self.address = endpoint.address
         self._timeout = timeout
-        self._connection = Connection(endpoint.address, credential=endpoint.token, tls=tls, insecure=insecure)
+        self._connection = Connection(
+            endpoint.address, credential=endpoint.token, tls=tls, insecure=insecure, hint=_HINT
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,9 +5,10 @@ seconds of any one monotonic clock. What is illegal in a state is a ProtocolErro
 this version (None from the codec) is counted and ignored. Sessions are not thread-safe.
 
 Agent role. One `Known` outlives every session of the process: the plane that was seen last, and the newest generation
-of each pipeline. From it follow the three rules that make restored, foreign and lagging planes harmless:
+of each pipeline. From it follow the rules that make restored, foreign and lagging planes harmless:
 
-- a generation below the known one is stale and ignored, whoever sends it; an equal one is a repetition;
+- a generation below the one that is here is stale and ignored, whoever sends it; an equal one is a repetition;
+- nothing that a plane removed comes back by what the same instance and epoch had said before;
 - a session whose plane is not (or no longer) the last one seen, such as an older epoch's, takes nothing away;
 - absence takes nothing away: only `Remove` does.
 """
@@ -133,15 +134,33 @@ class PlaneSeen:
 class Known:
     """What an agent knows of its planes for the life of its process, shared by all of its sessions."""
 
-    __slots__ = ("generations", "plane")
+    __slots__ = ("generations", "plane", "removed")
 
     def __init__(self, plane: PlaneSeen, workloads: Iterable[Observed] = ()) -> None:
         self.plane = plane
         self.generations = {observed.pipeline: observed.desired for observed in workloads}
+        """Of what is here. A plane learns them, and stamps above them where it has to."""
+        self.removed: dict[str, int] = {}
+        """Of what is gone. No plane learns these, so they bind only the one that removed."""
 
     def is_stale(self, pipeline: str, generation: int) -> bool:
         """Whether something newer is known of this pipeline, be it a removal."""
-        return generation < self.generations.get(pipeline, 0)
+        return generation < max(self.generations.get(pipeline, 0), self.removed.get(pipeline, 0))
+
+    def meet(self, plane: PlaneSeen) -> None:
+        """This is the plane from now on."""
+        if plane != self.plane:
+            self.plane = plane
+            self.removed.clear()
+
+    def take(self, message: Desired | Remove) -> None:
+        """This is the newest of its pipeline from now on."""
+        if isinstance(message, Desired):
+            self.removed.pop(message.pipeline, None)
+            self.generations[message.pipeline] = message.generation
+        else:
+            self.generations.pop(message.pipeline, None)
+            self.removed[message.pipeline] = message.generation
 
 
 class AgentSession:
@@ -236,14 +255,14 @@ class AgentSession:
         last = self._known.plane
         if last.instance_id == welcome.instance_id and welcome.epoch < last.epoch:
             return dataclasses.replace(welcome, epoch=last.epoch)
-        self._known.plane = self._plane
+        self._known.meet(self._plane)
         return welcome
 
     def _take(self, message: Desired | Remove, *, from_elsewhere: bool = False) -> Desired | Remove | None:
         if from_elsewhere or self._known.is_stale(message.pipeline, message.generation):
             self.ignored += 1
             return None
-        self._known.generations[message.pipeline] = message.generation
+        self._known.take(message)
         return message
 
 

@@ -30,12 +30,15 @@ STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
     "overloaded": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "unavailable": grpc.StatusCode.UNAVAILABLE,
     "deadline": grpc.StatusCode.DEADLINE_EXCEEDED,
-    "protocol": grpc.StatusCode.UNIMPLEMENTED,
+    "protocol": grpc.StatusCode.INVALID_ARGUMENT,
 }
 _CODE_BY_STATUS = {status: code for code, status in STATUS_BY_CODE.items()} | {
+    grpc.StatusCode.INVALID_ARGUMENT: "invalid",
+    grpc.StatusCode.ALREADY_EXISTS: "conflict",
+    # No such method: not a server of ours, or of another version.
+    grpc.StatusCode.UNIMPLEMENTED: "protocol",
     # A stream that was reset or cancelled by the other end or by what stands between, not by us.
     grpc.StatusCode.CANCELLED: "unavailable",
-    grpc.StatusCode.ALREADY_EXISTS: "conflict",
 }
 
 

@@ -3,8 +3,8 @@
     postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE&listen=URL&pooled=true
 
 TLS and other libpq parameters mean what they mean to libpq. `pooled=true` is for a transaction-pooling proxy, where
-nothing may outlive a transaction: neither prepared statements nor LISTEN. `listen` is then the address of the server
-itself (it implies `pooled`); without it changes of other control planes are found by polling alone.
+nothing may outlive a transaction: neither prepared statements nor LISTEN. `listen` is then the (percent-encoded) URL of
+the server itself, and implies `pooled`; without it changes of other control planes are found by polling alone.
 
 A write holds the counter row from its first statement on, so that writers of all processes take turns. A connection
 that died is noticed when it is next wanted: what failed with UnavailableError works again once the server is back.
@@ -16,16 +16,19 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+import greenlet  # type: ignore[import-untyped]  # noqa: F401  # SQLAlchemy would miss it late, in a statement
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from controlplane.state.postgres_listener import CHANNEL, listening
 from controlplane.state.sql import SqlStore
+from controlplane.state.store import Store
 from controlplane.state.transaction import Run
 from headrace.errors import InvalidError, UnavailableError
 
@@ -40,7 +43,10 @@ CONNECTIONS = 8
 MIGRATION_LOCK = 0x68656164
 """The key of the advisory lock under which one process migrates."""
 
-_UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+_UNREACHABLE = (OSError, TimeoutError, asyncpg.InterfaceError)
+_LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError)
+"""How asyncpg fails on a connection that ends under it; the second is what it says between the server's last words and
+the end of the connection."""
 _REASONS = {
     "08": "the connection was lost",
     "26000": "a prepared statement is gone; if this is a transaction-pooling proxy, add pooled=true to the URL",
@@ -59,7 +65,7 @@ _REASONS = {
 """By SQLSTATE, or its class."""
 
 
-def store(url: str, **options: Any) -> SqlStore:
+def store(url: str, **options: Any) -> Store:
     """The store at this URL."""
     return SqlStore(PostgresDatabase(url), **options)
 
@@ -73,6 +79,9 @@ class PostgresDatabase:
         listen, pooled = parameters.pop("listen", ""), parameters.pop("pooled", "")
         if pooled not in ("", "true", "false"):
             raise InvalidError(f"the store's URL says pooled={pooled}; give true or false")
+        for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
+            if name in parameters and not Path(parameters[name]).is_file():
+                raise InvalidError(f"the store's URL names a file that is not there: {name}={parameters[name]}")
         self._pooled = pooled == "true" or (bool(listen) and pooled != "false")
         self._dsn = urlunsplit(parts._replace(query=urlencode(parameters)))
         self._listen_dsn = listen or ("" if self._pooled else self._dsn)
@@ -108,7 +117,7 @@ class PostgresDatabase:
         if not self._listen_dsn:
             yield
             return
-        async with listening(lambda: asyncpg.connect(self._listen_dsn, timeout=CONNECT_S), hint, _UNREACHABLE):
+        async with listening(lambda: asyncpg.connect(self._listen_dsn, timeout=CONNECT_S), hint):
             yield
 
     @asynccontextmanager
@@ -138,6 +147,8 @@ class PostgresDatabase:
                 connection_class=_WithoutJson,
                 statement_cache_size=0,
             )
+        except OSError:  # a certificate that is refused is both
+            raise
         except ValueError as error:
             raise InvalidError(f"{self.description}: the URL is not understood: {error}") from error
 
@@ -148,11 +159,14 @@ class PostgresDatabase:
         except sa.exc.TimeoutError as error:
             raise UnavailableError(f"{self.description}: all {CONNECTIONS} connections are busy") from error
         except sa.exc.DBAPIError as error:
-            reason = _reason(getattr(error.orig, "sqlstate", None))
-            if reason is None and (error.connection_invalidated or isinstance(error, sa.exc.InterfaceError)):
-                reason = "the connection was lost"
-            if reason is None:
+            cause = error.orig.__cause__ if error.orig else None
+            if isinstance(cause, asyncpg.ProgramLimitExceededError):
+                raise InvalidError(f"{self.description}: a value is too long for what it is: {error.orig}") from error
+            reason = _reason(getattr(cause, "sqlstate", None))
+            lost = isinstance(cause, _LOST) and not isinstance(cause, asyncpg.DataError)
+            if reason is None and not lost and not error.connection_invalidated:
                 raise  # a defect of ours, not a state of the server
+            reason = reason or "the connection was lost"
             raise UnavailableError(f"{self.description}: {reason} ({error.orig})") from error
         except asyncpg.PostgresError as error:
             raise UnavailableError(f"{self.description}: {_reason(error.sqlstate) or error}") from error

@@ -29,60 +29,64 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def listening(
-    connect: Connect, hint: Callable[[int], None], unreachable: tuple[type[BaseException], ...]
-) -> AsyncIterator[None]:
-    """Listens until the block ends, whatever the server does; what is `unreachable` is tried again."""
-    task = asyncio.create_task(_listen_for_ever(connect, hint, unreachable), name="postgres listener")
+async def listening(connect: Connect, hint: Callable[[int], None]) -> AsyncIterator[None]:
+    """Listens until the block ends, whatever the server does."""
+    task = asyncio.create_task(_listen_for_ever(connect, hint), name="postgres listener")
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled() and (defect := task.exception()):
-            _log.error("postgres listener ended early", exc_info=defect)
 
 
-async def _listen_for_ever(
-    connect: Connect, hint: Callable[[int], None], unreachable: tuple[type[BaseException], ...]
-) -> None:
-    rng = random.Random()
-    retried = tenacity.retry_if_exception_type((*unreachable, asyncpg.PostgresError))
+async def _listen_for_ever(connect: Connect, hint: Callable[[int], None]) -> None:
+    delays = FullJitter(random.Random(), maximum=RECONNECT_MAX_S)
+    # Whatever the error: a listener that gave up would be missed by nobody, and every change be a second late.
+    retried = tenacity.retry_if_exception_type(Exception)
     while True:
         # A new series of attempts for each connection: the delay starts small again.
-        delays = FullJitter(rng, maximum=RECONNECT_MAX_S)
         async for attempt in tenacity.AsyncRetrying(wait=delays, retry=retried, before_sleep=_say_why):
             with attempt:
-                connection = await connect()
+                connection = await _subscribed(connect, hint)
         try:
-            await _listen(connection, hint)
-        except (*unreachable, asyncpg.PostgresError) as error:
-            _log.warning("postgres listener lost its connection", error=str(error) or type(error).__name__)
+            await _lost(connection)
         finally:
             connection.terminate()
 
 
-async def _listen(connection: asyncpg.Connection, hint: Callable[[int], None]) -> None:
-    """Until the connection ends, which is an error."""
+async def _subscribed(connect: Connect, hint: Callable[[int], None]) -> asyncpg.Connection:
+    connection = await connect()
+    try:
+        await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: _hear(hint, payload))
+        hint(await connection.fetchval("SELECT fleet_revision FROM plane", timeout=ANSWER_S))
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _lost(connection: asyncpg.Connection) -> None:
+    """Returns when the connection has ended, or answers no more."""
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _: ended.set())
-    await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: _hint(hint, payload))
-    hint(await connection.fetchval("SELECT fleet_revision FROM plane", timeout=ANSWER_S))
-    while True:
+    while not connection.is_closed():
         try:
             async with asyncio.timeout(SILENCE_S):
                 await ended.wait()
         except TimeoutError:
-            await connection.fetchval("SELECT 1", timeout=ANSWER_S)
-        else:
-            raise ConnectionResetError("the server closed it")
+            try:
+                await connection.fetchval("SELECT 1", timeout=ANSWER_S)
+            except Exception as error:
+                _log.warning("postgres listener has no answer", error=str(error) or type(error).__name__)
+                return
+    _log.info("postgres listener lost its connection")
 
 
 def _say_why(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    _log.warning("postgres listener cannot connect", error=str(error) or type(error).__name__)
+    _log.warning("postgres listener cannot listen", error=str(error) or type(error).__name__)
 
 
-def _hint(hint: Callable[[int], None], payload: str) -> None:
+def _hear(hint: Callable[[int], None], payload: str) -> None:
     if payload.isdecimal():  # anybody who may connect may notify
         hint(int(payload))

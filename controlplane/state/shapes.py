@@ -67,7 +67,7 @@ def _make(kind: Any) -> Shape:
     if origin is Mapping:
         return _mapping(shape_of(arguments[1]))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return Shape(dump=lambda value: kind(value).value, load=lambda plain: _member(kind, plain))
+        return Shape(dump=lambda value: str.__str__(kind(value)), load=lambda plain: _member(kind, plain))
     if dataclasses.is_dataclass(kind):
         return _record(typing.cast("type", kind))
     raise TypeError(f"rows cannot hold a {kind}")
@@ -98,8 +98,9 @@ def _exactly(kind: type, plain: Any) -> Any:
 
 
 def _member(kind: type[StrEnum], plain: Any) -> StrEnum:
+    text = _exactly(str, plain)
     try:
-        return kind(_exactly(str, plain))
+        return kind(text)
     except ValueError as error:
         raise _UnknownMember(f"{_excerpt(plain)} is no {kind.__name__}") from error
 
@@ -143,21 +144,21 @@ def _record(kind: type) -> Shape:
     fields = {field.name: field for field in dataclasses.fields(kind)}
 
     @cache
-    def shapes() -> dict[str, tuple[Shape, Any]]:
-        return {name: (shape_of(hint), _default(fields[name])) for name, hint in field_types(kind).items()}
+    def parts() -> tuple[tuple[str, Shape, Any], ...]:
+        return tuple((name, shape_of(hint), _default(fields[name])) for name, hint in field_types(kind).items())
 
     def dump(value: Any) -> dict[str, Any]:
         plain = {}
-        for name, (shape, default) in shapes().items():
+        for name, shape, default in parts():
             held = getattr(value, name)
-            if held != default:
+            if held is not default and held != default:
                 plain[name] = shape.dump(held)
         return plain
 
     def load(plain: Any) -> Any:
         _exactly(dict, plain)
         values = {}
-        for name, (shape, default) in shapes().items():
+        for name, shape, default in parts():
             if name in plain:
                 values[name] = load_field(f"{kind.__name__}.{name}", shape, default, plain[name])
             elif default is dataclasses.MISSING:

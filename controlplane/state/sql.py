@@ -101,10 +101,10 @@ class SqlStore:
         if self._open is None:
             return
         stack, self._open = self._open, None
-        while self._blocks:
-            self._idle.clear()
-            await self._idle.wait()
-        await stack.aclose()
+        async with stack:
+            while self._blocks:
+                self._idle.clear()
+                await self._idle.wait()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[SqlReader]:
@@ -162,7 +162,7 @@ class SqlStore:
         migrate(connection)
         if connection.execute(self._statements.get(PlaneRow), {"id": 1}).first() is None:
             first = PlaneRow(instance_id=self._new_instance_id(), epoch=1, fleet_revision=0, generation=0)
-            connection.execute(self._statements.upsert(PlaneRow), [table_of(PlaneRow).dump(first)])
+            connection.execute(self._statements.upsert(PlaneRow), [table_of(PlaneRow).dump(first)[1]])
         connection.commit()
 
     async def _lock_plane(self, run: Run) -> PlaneRow:

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controlplane.state.folder_lock import folder_lock
 from controlplane.state.sql import SqlStore
+from controlplane.state.store import Store
 from controlplane.state.transaction import Run
 from headrace.errors import InvalidError, UnavailableError
 
@@ -47,12 +48,12 @@ _REASONS = {
 }
 
 
-def store(url: str, **options: Any) -> SqlStore:
+def store(url: str, **options: Any) -> Store:
     """The store at `sqlite:///path`, absolute with a fourth slash."""
-    address = sa.make_url(url)
-    if address.host or address.query or not address.database or address.database == ":memory:":
+    path = url.removeprefix("sqlite:///")
+    if path in (url, "", ":memory:") or path.endswith("/") or "?" in path:
         raise InvalidError(f"store {url!r} is not understood: give sqlite:/// and the path of a file, and nothing else")
-    return SqlStore(SqliteDatabase(Path(address.database)), **options)
+    return SqlStore(SqliteDatabase(Path(path)), **options)
 
 
 class SqliteDatabase:

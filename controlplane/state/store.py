@@ -30,7 +30,10 @@ class Reader(Protocol):
         """The row with this primary key."""
 
     async def find(self, row: type[R], **where: Any) -> list[R]:
-        """Rows whose named columns equal the values (a list, tuple or set means "one of"), in order of the key."""
+        """Rows whose named columns equal the values (a list, tuple or set means "one of"), in order of the key.
+
+        Text is ordered by code point, as Python does.
+        """
 
     async def scan(
         self,
@@ -49,7 +52,12 @@ class Transaction(Reader, Protocol):
     """A serialised write; leaving the block without an exception commits, all or nothing."""
 
     async def put(self, *rows: Row) -> None:
-        """Inserts or replaces by primary key."""
+        """Inserts or replaces by primary key.
+
+        Raises InvalidError, and puts none of the rows, for a value that not every backend can hold: text with the
+        character NUL, a number of more than 64 bits, a time without a zone. Text inside of documents (facts, observed,
+        labels) may hold anything.
+        """
 
     async def delete(self, row: type[R], *key: str | int) -> bool:
         """Whether there was such a row."""
@@ -64,7 +72,7 @@ class Transaction(Reader, Protocol):
         """Starts a new epoch: history was cut."""
 
     def log(self, topic: Topic, *keys: str) -> int:
-        """Appends to the change log, one entry per key, and returns the newest fleet revision."""
+        """Appends to the change log, one entry per key, and returns the newest fleet revision. Raises InvalidError."""
 
     def event(
         self,
@@ -77,7 +85,10 @@ class Transaction(Reader, Protocol):
         agent_id: str = "",
         generation: int = 0,
     ) -> EventRow:
-        """Appends an event (and its change-log entry); without a severity it is information."""
+        """Appends an event and, at the same revision, a change-log entry whose key is the kind of event.
+
+        Without a severity it is information. Raises InvalidError.
+        """
 
 
 class Store(Protocol):
@@ -100,7 +111,13 @@ class Store(Protocol):
         """A consistent view. Raises UnavailableError."""
 
     def write(self) -> AbstractAsyncContextManager[Transaction]:
-        """A serialised transaction. Raises UnavailableError; nothing of it is kept then."""
+        """A serialised transaction; never begin one inside of another, it would wait for itself.
+
+        Raises UnavailableError; nothing of the transaction is kept then.
+
+        One doubt stays, as with any database on a network: when the connection ends during the commit itself, the
+        transaction is kept as a whole or not at all, and the change log tells which.
+        """
 
     def on_commit(self, hint: Callable[[int], None]) -> Callable[[], None]:
         """Calls `hint(fleet_revision)` after commits, of this process and (Postgres) of others; returns how to stop.

@@ -104,22 +104,25 @@ class RowTable:
         """Fields by which one row may be many megabytes."""
         return tuple(field.name for field in self._items if isinstance(field.type, sa.LargeBinary))
 
-    def key_of(self, row: Row) -> tuple[Any, ...]:
-        """The row's primary key."""
-        return tuple(getattr(row, name) for name in self.key)
-
-    def dump(self, row: Row) -> dict[str, Any]:
-        """A row as parameters, one for each column. Raises InvalidError for what no column can hold."""
-        return {field.name: self.parameter(field.name, getattr(row, field.name)) for field in self._items}
+    def dump(self, row: Row) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A row's key and its parameters, one for each column. Raises InvalidError for what no column can hold."""
+        parameters = {}
+        for field in self._items:
+            value = getattr(row, field.name)
+            try:
+                parameters[field.name] = _storable(field.dump(value))
+            except (ValueError, AttributeError, TypeError) as error:
+                raise self._refusal(field.name, value, error) from error
+        return tuple([parameters[name] for name in self.key]), parameters
 
     def parameter(self, name: str, value: Any) -> Any:
         """One field's value as a parameter. Raises InvalidError for what no column can hold."""
+        if name not in self.fields:
+            raise TypeError(f"{self.row.__name__} has no field {name!r}")
         try:
             return _storable(self.fields[name].dump(value))
-        except KeyError:
-            raise TypeError(f"{self.row.__name__} has no field {name!r}") from None
-        except (ValueError, AttributeError) as error:
-            raise InvalidError(f"{self.name}.{name} cannot hold {value!r:.80}: {error}") from error
+        except (ValueError, AttributeError, TypeError) as error:
+            raise self._refusal(name, value, error) from error
 
     def load(self, values: sa.Row[Any]) -> Row:
         """A row of the table, selected in the order of the fields. Raises UnavailableError for what cannot be read."""
@@ -131,6 +134,9 @@ class RowTable:
                 "if a newer version wrote it, run that one"
             ) from error
         return cast("Row", self.row(**loaded))
+
+    def _refusal(self, name: str, value: object, error: Exception) -> InvalidError:
+        return InvalidError(f"{self.name}.{name} cannot hold {value!r:.80}: {error}")
 
 
 def table_of(row: RowClass) -> RowTable:
@@ -167,9 +173,12 @@ def _tolerant(name: str, shape: Shape, default: Any) -> Callable[[Any], Any]:
     return lambda plain: load_field(name, shape, default, plain)
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _to_json(shape: Shape) -> Callable[[Any], str]:
     # ASCII, so that text of any kind, even half a surrogate pair, comes back as it was on every backend.
-    return lambda value: json.dumps(shape.dump(value), separators=(",", ":"))
+    return lambda value: _encode(shape.dump(value))
 
 
 def _from_json(name: str, shape: Shape) -> Callable[[str], Any]:

@@ -144,9 +144,8 @@ class SqlTransaction(SqlReader):
 
     def log(self, topic: Topic, *keys: str) -> int:
         """Appends to the change log, one entry per key, and returns the newest fleet revision."""
-        at = self._now()
-        for key in keys:
-            self._append(ChangeRow(revision=self._plane.fleet_revision + 1, topic=topic, key=key, at=at))
+        at, first = self._now(), self._plane.fleet_revision + 1
+        self._append(*(ChangeRow(revision=first + n, topic=topic, key=key, at=at) for n, key in enumerate(keys)))
         return self._plane.fleet_revision
 
     def event(
@@ -172,7 +171,7 @@ class SqlTransaction(SqlReader):
             generation=generation,
             message=message,
         )
-        self._append(ChangeRow(revision=row.revision, topic=Topic.EVENT, key=kind, at=row.at), row)
+        self._append(row, ChangeRow(revision=row.revision, topic=Topic.EVENT, key=kind, at=row.at))
         return row
 
     async def trim(self, row: type[L], *, older_than: datetime, limit: int) -> int:
@@ -224,16 +223,17 @@ class SqlTransaction(SqlReader):
         await self._run(work)
         return self._plane.fleet_revision if grown else None
 
-    def _append(self, entry: ChangeRow, *rows: LogRow) -> None:
+    def _append(self, *rows: LogRow) -> None:
         """Counts only what could be collected: the log has no gaps."""
-        self._collect(entry, *rows)
-        self._plane = replace(self._plane, fleet_revision=entry.revision)
+        self._collect(*rows)
+        if rows:
+            self._plane = replace(self._plane, fleet_revision=rows[-1].revision)
 
     def _collect(self, *rows: Row) -> None:
         # Two loops, so that a refused row leaves none of its company behind.
-        dumped = [(row, table_of(type(row)).dump(row)) for row in rows]
-        for row, parameters in dumped:
-            self._puts.setdefault(type(row), {})[table_of(type(row)).key_of(row)] = parameters
+        dumped = [(type(row), *table_of(type(row)).dump(row)) for row in rows]
+        for kind, key, parameters in dumped:
+            self._puts.setdefault(kind, {})[key] = parameters
 
     def _taken(self) -> Puts:
         taken, self._puts = self._puts, {}

@@ -25,7 +25,7 @@ def label(
     context: typer.Context,
     agent: Agent,
     labels: Annotated[
-        list[str], typer.Argument(help="KEY=VALUE sets, KEY- unsets.", metavar="LABEL…", show_default=False)
+        list[str], typer.Argument(help="KEY=VALUE sets, KEY- unsets.", metavar="LABEL", show_default=False)
     ],
     confirm: options.Confirm = 0,
     output: options.Output = Format.TABLE,

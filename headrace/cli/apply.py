@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _STAYS = "interrupted; the change stays and agents go on with it: headrace get pipelines"
 
-Names = Annotated[list[str], typer.Argument(help="Pipelines.", metavar="PIPELINE…", show_default=False)]
+Names = Annotated[list[str], typer.Argument(help="Pipelines.", metavar="PIPELINE", show_default=False)]
 
 
 def apply(

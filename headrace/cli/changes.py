@@ -25,13 +25,19 @@ def report(changes: Sequence[Change], *, format: Format, dry_run: bool = False) 
 def line_of(change: Change, *, dry_run: bool = False) -> str:
     """`pipeline/nginx updated (revision 3, generation 17): 12 agents match, 2 gain it, 1 loses it`."""
     numbers = f"revision {change.revision}, generation {change.generation}"
+    dry = " (dry run)" if dry_run else ""
+    reach = reach_of(change)
+    return f"pipeline/{change.pipeline} {change.action}{dry} ({numbers})" + (f": {reach}" if reach else "")
+
+
+def reach_of(change: Change) -> str:
+    """`12 agents match, 2 gain it`; empty for a deletion that touches nobody."""
     reach = [] if change.action is Action.DELETED else [_count(change.agents, "matches", "match")]
     if change.gained:
         reach.append(f"{change.gained} {'gains' if change.gained == 1 else 'gain'} it")
     if change.lost:
         reach.append(f"{_count(change.lost, 'loses', 'lose') if not reach else _short(change.lost)} it")
-    dry = " (dry run)" if dry_run else ""
-    return f"pipeline/{change.pipeline} {change.action}{dry} ({numbers})" + (f": {', '.join(reach)}" if reach else "")
+    return ", ".join(reach)
 
 
 def _count(number: int, one: str, many: str) -> str:

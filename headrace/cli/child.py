@@ -1,14 +1,15 @@
 """A program that runs under `up`: started, listened to, and ended with it, whatever happens.
 
-Everything that it prints goes to a log file of bounded size; its warnings and errors are told to the caller too. It has
-a session of its own, so that Ctrl-C reaches `up` alone, which then ends its children in order; should `up` be killed,
-the kernel ends the child (Linux). Used by one task.
+It writes to a log file of bounded size, not to a pipe, which would die with `up` and take the program's orderly end
+with it; `up` reads along. It has a session of its own, so that Ctrl-C reaches `up` alone, which then ends its children
+in order; should `up` be killed, the kernel ends them (see `leash`). Used by one task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from headrace.cli.programs import Program, leashed
 MAX_LOG_BYTES = 8 << 20
 FORCED_GRACE_S = 5.0
 _LAST_LINES = 15
+_LONGEST_LINE = 1 << 16
+_LOOK_EVERY_S = 0.2
 _NOT_INHERITED = frozenset({"HEADRACE_SERVER", "HEADRACE_TOKEN", "HEADRACE_DATA_DIR"})
 """They speak of the management API and of `up` itself; an agent would take them for its own."""
 
@@ -52,15 +55,17 @@ class Child:
         return self._process.pid
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._listening = asyncio.create_task(self._listen(), name=f"log of the {self.name}")
+        self._read_from = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._following = asyncio.create_task(self._follow(), name=f"log of the {self.name}")
         return self
 
     async def __aexit__(
@@ -74,9 +79,9 @@ class Child:
         await self.ended()
 
     async def ended(self) -> int:
-        """Its exit code, once it has ended and all that it printed is in the log."""
+        """Its exit code, once it has ended and all that it said was heard."""
         code = await self._process.wait()
-        await asyncio.shield(self._listening)
+        await asyncio.shield(self._following)
         return code
 
     @property
@@ -98,44 +103,38 @@ class Child:
             ended.cancel()
             forced.cancel()
 
-    async def _listen(self) -> None:
-        assert self._process.stdout is not None
+    async def _follow(self) -> None:
+        """Hears what is new in the log until the program has ended; a file has no event to wait for, so by looking."""
+        ended = asyncio.create_task(self._process.wait(), name=f"end of the {self.name}")
         rest = b""
-        with _Log(self.log) as log:
-            while data := await self._process.stdout.read(1 << 16):
-                log.write(data)
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._hear(line)
-                rest = rest[-(1 << 16) :]
-        self._hear(rest)
+        while True:
+            # Looked at before the log is read, so that what was said last is heard.
+            is_last = ended.done()
+            *lines, rest = (rest + self._news()).split(b"\n")
+            rest = rest[-_LONGEST_LINE:]
+            for line in [*lines, rest] if is_last else lines:
+                self._hear(line)
+            if is_last:
+                return
+            await asyncio.wait({ended}, timeout=_LOOK_EVERY_S)
+
+    def _news(self) -> bytes:
+        source = self._turned_over() if self.log.stat().st_size > MAX_LOG_BYTES else self.log
+        with source.open("rb") as log:
+            log.seek(self._read_from)
+            news = log.read()
+        self._read_from = self._read_from + len(news) if source is self.log else 0
+        return news
+
+    def _turned_over(self) -> Path:
+        """Moves what is in the log to a file beside it; the program writes on to the same one, emptied under it."""
+        copy, old = (self.log.with_name(self.log.name + end) for end in (".new", ".1"))
+        shutil.copyfile(self.log, copy)
+        os.truncate(self.log, 0)
+        return copy.replace(old)
 
     def _hear(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()
         if text:
             self._last.append(text)
             self._tell(text)
-
-
-class _Log:
-    """A file that is turned over once it is full: the one before is kept beside it as `.1`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Self:
-        self._file = self._path.open("ab", buffering=0)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, data: bytes) -> None:
-        if self._file.tell() + len(data) > MAX_LOG_BYTES:
-            self._file.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            self._file = self._path.open("ab", buffering=0)
-        try:
-            self._file.write(data)
-        except OSError:
-            pass  # A full disk must not stop the program; what matters is told on stderr as well.

@@ -52,13 +52,13 @@ def exit_of(error: HeadraceError) -> Exit:
 
 
 def complain(error: HeadraceError) -> None:
-    """Say on stderr what went wrong: the message, then each finding that it does not contain already."""
-    lines = [f"error: {error.message}"]
-    lines.extend(
-        f"  {'warning: ' if fault.severity is Severity.WARNING else ''}{fault}"
-        for fault in error.faults
-        if fault.message not in error.message
-    )
+    """Say on stderr what went wrong: the message, then each finding in a line of its own."""
+    message = error.message
+    if error.faults:
+        # A message may quote its first finding for those who see nothing else.
+        message = message.partition(f": {error.faults[0]}")[0]
+    lines = [f"error: {message}"]
+    lines.extend(f"  {'warning: ' if f.severity is Severity.WARNING else ''}{f}" for f in error.faults)
     if hint := HINTS.get(error.code):
         lines.append(hint)
     say("\n".join(lines))

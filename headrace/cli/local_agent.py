@@ -71,24 +71,35 @@ async def connected(client: ManagementClient, *, since: datetime) -> Agent:
         await asyncio.sleep(0.1)
 
 
-async def apply_demo(client: ManagementClient, folder: Path) -> bool:
-    """Whether the demo pipeline is there; it is applied the first time only, so that it can be changed and deleted."""
+async def is_first_demo(client: ManagementClient) -> bool:
+    """Whether the demo pipeline never was there; it is applied once, so that it can be changed and deleted."""
+    try:
+        return not await client.list_revisions(DEMO)
+    except NotFoundError:
+        return True
+
+
+async def prepare_demo(client: ManagementClient, folder: Path) -> None:
+    """The folder that the demo works in, with something to read, and the variable that names it."""
     from headrace.api import Variable
 
-    try:
-        if await client.list_revisions(DEMO):
-            return any(pipeline.manifest.name == DEMO for pipeline in await client.list_pipelines())
-    except NotFoundError:
-        pass
     folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / "input.log").touch()
+    with (folder / "input.log").open("a") as log:
+        log.write('{"level": "info", "message": "welcome to Headrace"}\n')
+    await client.set_variables(set=[Variable(name="DEMO_DIR", value=str(folder), selector=SELECTOR)])
+
+
+async def apply_demo(client: ManagementClient) -> None:
+    """Says so when the demo is refused: what else there is works without it."""
     try:
-        await client.set_variables(set=[Variable(name="DEMO_DIR", value=str(folder), selector=SELECTOR)])
         await client.apply_pipelines([demo_manifest().manifest], reason="the demo of `headrace up`")
     except InvalidError as error:
         say(f"warning: the demo pipeline was not applied: {error.message}")
-        return False
-    return True
+
+
+async def has_demo(client: ManagementClient) -> bool:
+    """Whether the demo pipeline is there now."""
+    return any(pipeline.manifest.name == DEMO for pipeline in await client.list_pipelines())
 
 
 def demo_manifest() -> manifest.Source:
@@ -104,7 +115,7 @@ def demo_manifest() -> manifest.Source:
 
 def ready_lines(folder: Path, bound: Mapping[str, str], agent: Agent, *, demo: bool) -> Iterator[str]:
     """What runs, where, and what to do next."""
-    command = "headrace" if shutil.which("headrace") else sys.argv[0]
+    command = _own_command()
     engines = ", ".join(f"{engine.engine} {engine.version}".strip() for engine in agent.facts.engines)
     yield f"Headrace is ready. Its data and logs are in {folder}. Ctrl-C ends it."
     yield ""
@@ -124,3 +135,10 @@ def ready_lines(folder: Path, bound: Mapping[str, str], agent: Agent, *, demo: b
         yield f"""  echo '{{"level": "error", "message": "hello"}}' >> {folder}/demo/input.log"""
         yield f"  tail -f {folder}/demo/output.log"
     yield f"  {command} apply -f FILE --wait"
+
+
+def _own_command() -> str:
+    """How the user can call this command again, wherever it is installed."""
+    if shutil.which("headrace"):
+        return "headrace"
+    return f"{sys.executable} -m headrace.cli" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]

@@ -9,9 +9,7 @@ from headrace.cli.output import Format
 from headrace.cli.rollout import Goal
 
 Pipeline: TypeAlias = Annotated[str, typer.Argument(help="A pipeline's name.", metavar="PIPELINE", show_default=False)]
-Names: TypeAlias = Annotated[
-    list[str] | None, typer.Argument(help="Only these.", metavar="[NAME]…", show_default=False)
-]
+Names: TypeAlias = Annotated[list[str] | None, typer.Argument(help="Only these.", metavar="NAME", show_default=False)]
 Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 Files: TypeAlias = Annotated[
     list[str] | None,
@@ -61,6 +59,9 @@ HTTP_ADDRESS, GRPC_ADDRESS, CHANNEL_ADDRESS = "127.0.0.1:8400", "127.0.0.1:8401"
 Http: TypeAlias = Annotated[str, typer.Option("--http", help="HTTP listens here.", metavar="HOST:PORT")]
 Grpc: TypeAlias = Annotated[str, typer.Option("--grpc", help="Management listens here.", metavar="HOST:PORT")]
 Channel: TypeAlias = Annotated[str, typer.Option("--channel", help="Agents connect here.", metavar="HOST:PORT")]
+HttpInsecure: TypeAlias = Annotated[bool, typer.Option("--http-insecure", help="Plain text off loopback there.")]
+GrpcInsecure: TypeAlias = Annotated[bool, typer.Option("--grpc-insecure", help="Plain text off loopback there.")]
+ChannelInsecure: TypeAlias = Annotated[bool, typer.Option("--channel-insecure", help="Plain text off loopback there.")]
 
 
 def check_kind(kind: str, *known: str) -> None:

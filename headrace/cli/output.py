@@ -9,14 +9,18 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from headrace.cli.exits import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 T = TypeVar("T")
 
@@ -141,13 +145,20 @@ def _cell(text: str) -> str:
 
 
 _COLOURS = {
-    "green": ("good", "running", "healthy", "connected", "created"),
-    "yellow": ("pending", "applying", "starting", "degraded", "suspect", "removing", "orphaned", "warning", "updated"),
-    "red": ("failed", "crash_looping", "stopped", "lost", "gone", "revoked", "error", "deleted"),
+    word: colour
+    for colour, words in (
+        ("green", "good running healthy connected"),
+        ("yellow", "pending applying starting degraded suspect removing orphaned"),
+        ("red", "failed crash_looping stopped lost gone revoked"),
+    )
+    for word in words.split()
 }
+_CELL = re.compile(r"(?:^| {2}|\d )(?P<word>[a-z_]+)(?= {2}|, \d|$)", re.MULTILINE)
 
 
-def _coloured(text: Any) -> Any:
-    for colour, words in _COLOURS.items():
-        text.highlight_regex(rf"(?<![\w.=/-])(?:{'|'.join(words)})(?![\w.=/-])", colour)
+def _coloured(text: Text) -> Text:
+    """With the colours of phases and states, where they are a cell or a part of a count, not a word in a sentence."""
+    for match in _CELL.finditer(text.plain):
+        if colour := _COLOURS.get(match["word"]):
+            text.stylize(colour, *match.span("word"))
     return text

@@ -1,8 +1,8 @@
 """Whether a change has arrived: the rules of `--wait`, without any I/O. Pure; one task at a time.
 
-An agent that matches is waited for while it is connected, or enrolled less than a minute ago. One that was lost before
-is only listed; one that is lost meanwhile has not run the change, and counts as failed until it is back. A failure that
-the agent retries by itself (a port taken, a disk full) is waited for; one that it does not retry ends the wait.
+An agent that matches is waited for when it is connected, or enrolled less than a minute ago. One that was lost before
+is only listed; one that is lost meanwhile (it restarts, perhaps) is waited for still, one that is revoked has failed.
+A failure that the agent retries by itself (a port taken, a disk full) is waited for; one that it does not ends it.
 """
 
 from __future__ import annotations
@@ -89,12 +89,14 @@ class Rollout:
         match workload.agent_state:
             case AgentState.CONNECTED:
                 pass
-            case AgentState.PENDING | AgentState.SUSPECT if is_new or was_awaited:
-                text = f"{text}; agent is {workload.agent_state}"
             case _ if was_awaited and verdict is Verdict.DONE:
                 pass
+            case AgentState.PENDING | AgentState.SUSPECT if is_new or was_awaited:
+                text = f"{text}; agent is {workload.agent_state}"
+            case AgentState.LOST if was_awaited:
+                verdict, text = Verdict.WAITING, f"{text}; agent is lost, and may come back"
             case _ if was_awaited:
-                verdict, text = Verdict.FAILED, f"agent is {workload.agent_state}, it went while it was waited for"
+                verdict, text = Verdict.FAILED, f"agent is {workload.agent_state}"
             case _:
                 verdict, text = Verdict.AWAY, f"agent is {workload.agent_state}, not waited for"
         return Standing(

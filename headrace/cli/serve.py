@@ -1,12 +1,26 @@
-"""`serve`: the control plane alone, in the foreground, in place of this process."""
+"""`serve`: the control plane alone, in the foreground, in place of this process; and its arguments, for `up` too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
 from headrace.cli import options, programs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Where the three listeners are, and which of them may speak plain text off loopback."""
+
+    http: str
+    grpc: str
+    channel: str
+    http_insecure: bool = False
+    grpc_insecure: bool = False
+    channel_insecure: bool = False
 
 
 def serve(
@@ -16,14 +30,34 @@ def serve(
     http: options.Http = options.HTTP_ADDRESS,
     grpc: options.Grpc = options.GRPC_ADDRESS,
     channel: options.Channel = options.CHANNEL_ADDRESS,
+    http_insecure: options.HttpInsecure = False,
+    grpc_insecure: options.GrpcInsecure = False,
+    channel_insecure: options.ChannelInsecure = False,
 ) -> None:
-    """Run a control plane until SIGINT or SIGTERM; its other options are taken too: python -m controlplane serve -h."""
-    folder = programs.data_dir(data_dir)
-    arguments = listening(folder, state=state, http=http, grpc=grpc, channel=channel, more=context.args)
-    programs.become(programs.CONTROL_PLANE, arguments)
+    """Run a control plane until SIGINT or SIGTERM; for TLS and more options see python -m controlplane serve -h."""
+    doors = Doors(
+        http=http,
+        grpc=grpc,
+        channel=channel,
+        http_insecure=http_insecure,
+        grpc_insecure=grpc_insecure,
+        channel_insecure=channel_insecure,
+    )
+    programs.become(
+        programs.CONTROL_PLANE, [*arguments(programs.data_dir(data_dir), state=state, doors=doors), *context.args]
+    )
 
 
-def listening(folder: object, *, state: str, http: str, grpc: str, channel: str, more: Sequence[str] = ()) -> list[str]:
-    """The control plane's arguments."""
-    where = ["--data-dir", str(folder), "--http", http, "--grpc", grpc, "--channel", channel]
-    return ["serve", *where, *(["--state", state] if state else []), *more]
+def arguments(folder: Path, *, state: str, doors: Doors) -> Iterator[str]:
+    """What the control plane is started with."""
+    yield from ("serve", "--data-dir", str(folder))
+    if state:
+        yield from ("--state", state)
+    yield from ("--http", doors.http, "--grpc", doors.grpc, "--channel", doors.channel)
+    for name, insecure in (
+        ("http", doors.http_insecure),
+        ("grpc", doors.grpc_insecure),
+        ("channel", doors.channel_insecure),
+    ):
+        if insecure:
+            yield f"--{name}-insecure"

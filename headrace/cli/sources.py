@@ -54,8 +54,11 @@ def placing(sources: Sequence[Source]) -> Iterator[None]:
     try:
         yield
     except InvalidError as error:
+        message = error.message
         faults = [_placed(fault, sources) for fault in error.faults]
-        raise type(error)(error.message, faults=faults, confirm=error.confirm) from error
+        for known, here in zip(error.faults, faults, strict=True):
+            message = message.replace(str(known), str(here))
+        raise type(error)(message, faults=faults, confirm=error.confirm) from error
 
 
 def placed(changes: Iterable[Change], sources: Sequence[Source]) -> list[Change]:

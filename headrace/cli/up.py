@@ -22,7 +22,7 @@ import typer
 from headrace.cli import options, programs
 from headrace.cli.exits import Exit, complain, say
 from headrace.cli.output import show_lines
-from headrace.cli.serve import listening
+from headrace.cli.serve import Doors, arguments
 from headrace.errors import HeadraceError
 from headrace.types import Engine
 
@@ -42,6 +42,9 @@ def up(
     http: options.Http = options.HTTP_ADDRESS,
     grpc: options.Grpc = options.GRPC_ADDRESS,
     channel: options.Channel = options.CHANNEL_ADDRESS,
+    http_insecure: options.HttpInsecure = False,
+    grpc_insecure: options.GrpcInsecure = False,
+    channel_insecure: options.ChannelInsecure = False,
     engine: Annotated[Engine, typer.Option("--engine", help="What the local agent runs pipelines with.")] = Engine.AUTO,
     demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Apply the demo pipeline the first time.")] = True,
 ) -> None:
@@ -53,7 +56,15 @@ def up(
         raise typer.BadParameter(
             f"cannot make the data folder {str(folder)!r}: {error.strerror}; give another one by --data-dir"
         ) from error
-    serve = listening(folder, state=state, http=http, grpc=grpc, channel=channel, more=_LOGS)
+    doors = Doors(
+        http=http,
+        grpc=grpc,
+        channel=channel,
+        http_insecure=http_insecure,
+        grpc_insecure=grpc_insecure,
+        channel_insecure=channel_insecure,
+    )
+    serve = (*arguments(folder, state=state, doors=doors), *_LOGS)
     raise typer.Exit(asyncio.run(_Up(folder=folder, serve=serve, engine=engine, demo=demo).run()))
 
 
@@ -113,11 +124,17 @@ class _Up:
         address = local_agent.reachable(bound["grpc"])
         async with ManagementClient(address, local_agent.management_token(address)) as client:
             began = datetime.now(UTC)
+            is_first = self.demo and await self._unless_ended(local_agent.is_first_demo(client))
+            if is_first:
+                # Before the agent is there, so that it has the variable from the beginning.
+                await self._unless_ended(local_agent.prepare_demo(client, self.folder / "demo"))
             async with local_agent.token(client, self.folder / "agent.token") as token_file:
                 channel = local_agent.reachable(bound["channel"])
                 await self._child(stack, programs.AGENT, self._agent(channel, token_file), grace=_AGENT_GRACE_S)
                 agent = await self._unless_ended(local_agent.connected(client, since=began))
-            demo = self.demo and await self._unless_ended(local_agent.apply_demo(client, self.folder / "demo"))
+            if is_first:
+                await self._unless_ended(local_agent.apply_demo(client))
+            demo = self.demo and await self._unless_ended(local_agent.has_demo(client))
         show_lines(local_agent.ready_lines(self.folder, bound, agent, demo=demo))
 
     async def _child(
@@ -164,11 +181,8 @@ class _Up:
                 raise _Interrupted
             for end, child in ends.items():
                 if end.done():
-                    raise _Died(
-                        f"the {child.name} stopped by itself (exit code {end.result()}); "
-                        f"its last words, from {child.log}:\n"
-                        + "\n".join(f"  {_read(line)[1]}" for line in child.last_words)
-                    )
+                    words = "\n".join(f"  {_read(line)[1]}" for line in child.last_words)
+                    raise _Died(f"the {child.name} stopped by itself (exit code {end.result()}); {child.log}:\n{words}")
             return work.result()
         finally:
             others = (work, stopped, *ends)

@@ -32,7 +32,7 @@ def validate(
 ) -> None:
     """Check pipeline files and change nothing: syntax, plugins, properties, and whom they would touch."""
     from headrace.cli import sources
-    from headrace.cli.changes import line_of
+    from headrace.cli.changes import reach_of
     from headrace.cli.manifest import refusal
 
     found = sources.load(file, name=name, selector=selector, recursive=recursive)
@@ -47,7 +47,7 @@ def validate(
         with sources.placing(found):
             response = await client.apply_pipelines([s.manifest for s in found], dry_run=True, force=force)
         for change in sources.placed(response.changes, found):
-            show_lines([f"{line_of(change, dry_run=True)}: valid"])
+            show_lines([f"pipeline/{change.pipeline} is valid: {reach_of(change)}"])
             for fault in change.findings:
                 say(f"{fault.severity}: pipeline {change.pipeline!r}: {fault}")
 

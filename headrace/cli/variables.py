@@ -19,7 +19,7 @@ Agents = Annotated[str, typer.Option("--selector", "-l", help="For the agents wi
 @group.command("set")
 def set_(
     context: typer.Context,
-    values: Annotated[list[str], typer.Argument(help="Values.", metavar="NAME=VALUE…", show_default=False)],
+    values: Annotated[list[str], typer.Argument(help="Values.", metavar="NAME=VALUE", show_default=False)],
     selector: Agents = "*",
 ) -> None:
     """Set variables; what refers to them is applied anew."""
@@ -34,7 +34,7 @@ def set_(
 @group.command()
 def unset(
     context: typer.Context,
-    names: Annotated[list[str], typer.Argument(help="Names.", metavar="NAME…", show_default=False)],
+    names: Annotated[list[str], typer.Argument(help="Names.", metavar="NAME", show_default=False)],
     selector: Agents = "*",
 ) -> None:
     """Unset variables that were set for the same selector."""

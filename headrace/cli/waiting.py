@@ -15,11 +15,14 @@ from headrace.cli import durations
 from headrace.cli.exits import say
 from headrace.cli.progress import Progress, summary
 from headrace.cli.rollout import Goal, Rollout, Standing, Verdict, exit_for
-from headrace.errors import UnavailableError
+from headrace.errors import OverloadedError, UnavailableError
 from headrace.types import AgentState
 
 if TYPE_CHECKING:
     from headrace.management import ManagementClient
+
+
+RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +117,9 @@ class _Wait:
                         self.enrolled = {agent.id: agent.enrolled_at for agent in agents if agent.enrolled_at}
                     rollout.take(pipeline)
                     self.news.set()
-            except UnavailableError as error:
+            except (UnavailableError, OverloadedError) as error:
                 say(f"{error.message}; trying again")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(RETRY_S)
 
 
 def _say_end(rollouts: Sequence[Rollout], standings: Sequence[Standing], *, timeout: str) -> None:
@@ -125,7 +128,7 @@ def _say_end(rollouts: Sequence[Rollout], standings: Sequence[Standing], *, time
         if not awaited and not timeout:
             say(f"warning: {rollout.pipeline}: no agent that matches is connected, so nothing runs it yet")
     if timeout:
-        names = " ".join(rollout.pipeline for rollout in rollouts)
-        say(f"timed out after {timeout}; the change stays, agents go on with it: headrace describe pipeline {names}")
+        late = next((s.pipeline for s in standings if s.verdict is Verdict.WAITING), rollouts[0].pipeline)
+        say(f"timed out after {timeout}; the change stays, agents go on with it: headrace describe pipeline {late}")
     if standings:
         say(summary(standings))

@@ -199,6 +199,8 @@ class AgentChannel:
             return await moving
         except asyncio.CancelledError:
             await uplink.goodbye("the agent stops")
+            if moving.done() and not moving.cancelled() and moving.exception() is None:
+                await moving.result().connection.close()
             raise
         finally:
             uplink.retire()
@@ -214,6 +216,8 @@ class AgentChannel:
             try:
                 return await self._open()
             except (HeadraceError, CloseError) as error:
+                if uplink.has_ended:
+                    raise
                 log.info("no new session yet", target=self._target, reason=str(error))
             finally:
                 uplink.is_moving = False
@@ -237,20 +241,29 @@ class AgentChannel:
     async def _recover(self, error: Exception, uplink: Uplink | None) -> None:
         """Says what happened, asks the handler where that can help, and waits before the next attempt."""
         self._uplink = None
-        self._set_state(connected=False, error=str(error))
         if uplink is not None and self._clock() - uplink.opened_at >= _STEADY_S:
             self._failures = 0
         delay = self._delays.delay(self._failures)
         self._failures += 1
         refusal = _refusal(error, was_open=uplink is not None)
         if refusal is not None:
-            log.error("refused by the control plane", target=self._target, reason=refusal.message)
-            if not await self._handler.on_refused(refusal):
+            self._set_state(connected=False, error=str(error))
+            if not await self._may_try_again(refusal):
                 delay = patient(self._rng)
         elif isinstance(error, CloseError):
             delay = max(delay, error.retry_after_ms / 1000)
+        self._set_state(connected=False, error=str(error), retry_in_s=delay)
         log.warning("not connected", target=self._target, reason=str(error), retry_in_s=round(delay, 1))
         await asyncio.sleep(delay)
+
+    async def _may_try_again(self, refusal: HeadraceError) -> bool:
+        try:
+            return await self._handler.on_refused(refusal)
+        except HeadraceError as error:  # such as enrolling anew at a server that is away: soon is soon enough
+            log.warning("the identity could not be renewed", target=self._target, reason=error.message)
+        except Exception:
+            log.exception("the agent failed to take a refusal", target=self._target)
+        return True
 
     async def _deliver(self, message: ServerMessage) -> None:
         handler = self._handler
@@ -283,9 +296,9 @@ class AgentChannel:
             raise UnavailableError(f"not connected to {self._target}: {self._state.error or 'no session yet'}")
         return self._uplink.connection
 
-    def _set_state(self, *, connected: bool, error: str = "") -> None:
+    def _set_state(self, *, connected: bool, error: str = "", retry_in_s: float = 0.0) -> None:
         since = self._state.since if self._state.connected is connected else datetime.now(UTC)
-        self._state = ChannelState(connected=connected, since=since, error=error)
+        self._state = ChannelState(connected=connected, since=since, error=error, retry_in_s=retry_in_s)
         if self._on_state is not None:
             self._on_state(self._state)
 

@@ -48,6 +48,8 @@ class Commands:
         left = None if command.deadline is None else (command.deadline - datetime.now(UTC)).total_seconds()
         try:
             async with asyncio.timeout(left), self._turns:
+                if left is not None and left <= 0:
+                    raise TimeoutError
                 answer = await self._run(command)
         except TimeoutError:
             answer = Answer(command_id=command.id, ok=False, message=f"{command.kind}: not done before its deadline")

@@ -23,11 +23,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelState:
-    """How the channel is doing; `error` is the last failure in words, empty when there was none."""
+    """How the channel is doing.
+
+    While it is not connected, `error` is the last failure in words, and `retry_in_s` what it waits from then on.
+    """
 
     connected: bool
     since: datetime
     error: str = ""
+    retry_in_s: float = 0.0
 
 
 class AgentHandler(Protocol):

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 import grpc.aio
 
 from headrace import codec
+from headrace.client.fitting import fit
 from headrace.connection import Connection, RawStream
 from headrace.digests import facts_digest, workloads_digest
 from headrace.errors import UnavailableError
+from headrace.limits import DEFAULT_LIMITS
 from headrace.messages import AgentMessage, Answer, Close, Goodbye, Hello, ServerMessage, Welcome, Workloads
 from headrace.rpcs import CHANNEL
 from headrace.session import PROTOCOL_MAX, PROTOCOL_MIN, AgentSession, CloseError, Known, State
@@ -110,6 +112,8 @@ class Uplink:
         self.received_bytes = 0
         self.traffic = asyncio.Event()
         """Set with each message: for whoever watches age, bytes and drain."""
+        self.has_ended = False
+        """Whether `serve` has nothing more to read or write."""
         self.is_moving = False
         """Whether the session after this one is being opened."""
         self.welcome: Welcome
@@ -119,6 +123,7 @@ class Uplink:
         self._deliver = deliver
         self._clock = clock
         self._stream: RawStream | None = None
+        self._limit = DEFAULT_LIMITS.message
         self._write_lock = asyncio.Lock()
         self._reading: asyncio.Timeout | None = None
         self._delivering = False
@@ -144,6 +149,7 @@ class Uplink:
         if welcome.want_facts or welcome.want_workloads:
             self._pending.add(facts=welcome.want_facts, everything=welcome.want_workloads)
         self.welcome = welcome
+        self._limit = welcome.max_message_bytes or self._limit
 
     async def serve(self) -> None:
         """Goes on until the stream ends: returns when it was retired, raises CloseError or HeadraceError otherwise."""
@@ -154,6 +160,7 @@ class Uplink:
             if not reading.done():  # why the stream ended is for the reader to know, and may be on its way
                 await asyncio.wait({reading}, timeout=_LAST_WORD_S)
         finally:
+            self.has_ended = True
             writing.cancel()
             self.retire()
             await asyncio.wait({writing, reading}, timeout=_LAST_CALL_S)
@@ -229,7 +236,7 @@ class Uplink:
             raise UnavailableError(f"not connected to {self.connection.address}")
         async with self._write_lock:
             self.session.sent(message, now=self._clock())
-            data = codec.encode_agent(message)
+            data = fit(message, self._limit)
             self.sent_bytes += len(data)
             self.traffic.set()
             try:

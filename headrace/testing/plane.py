@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -136,6 +136,11 @@ class FakeControlPlane:
         """The facts of each agent that enrolled, by id."""
         return {agent.id: agent.facts for agent in self._agents.values()}
 
+    @property
+    def links(self) -> Collection[Link]:
+        """The open sessions."""
+        return self._service.links
+
     def observed(self, agent_id: str = "") -> Mapping[str, Observed]:
         """What an agent reported, by pipeline; without an id, of the only agent."""
         return dict(self._agent(agent_id).observed)
@@ -239,9 +244,8 @@ class FakeControlPlane:
         """Sends what differs; a plane that was restored, or is new to the agent, first raises its counter."""
         agent = self._agents[link.agent_id]
         agent.is_synced = True
-        newest = max((observed.desired for observed in agent.observed.values()), default=0)
-        if newest > self.generation:
-            self._start_epoch(newest)
+        if any(observed.desired > self._given(observed.pipeline) for observed in agent.observed.values()):
+            self._start_epoch(max(observed.desired for observed in agent.observed.values()))
         for message in self._messages.values():
             self._post(message, agent)
         link.post("complete", codec.encode_server(Complete(fleet_revision=self.generation)))
@@ -300,12 +304,17 @@ class FakeControlPlane:
         self._put(message(self.generation))
         return self.generation
 
+    def _given(self, pipeline: str) -> int:
+        """The newest generation of the pipeline that an agent can have from here."""
+        message = self._messages.get(f"desired/{pipeline}")
+        return message.generation if isinstance(message, Desired) else self.generation
+
     def _start_epoch(self, above: int) -> None:
         """Stamps what is desired anew, above what an agent has seen of a lost or foreign history.
 
         Removals keep their numbers: a pipeline with a newer one is not what was removed here, and stays as an orphan.
         """
-        self.generation = above
+        self.generation = max(self.generation, above)
         self.epoch += 1
         for message in tuple(self._messages.values()):
             if isinstance(message, Desired):

@@ -224,6 +224,20 @@ def test_a_session_takes_nothing_away_once_another_plane_was_seen() -> None:
     assert new.received(Remove(pipeline="p", generation=9), now=1.0) is not None
 
 
+def test_a_removal_binds_only_the_plane_that_removed() -> None:
+    known = Known(PlaneSeen())
+    greeted(known, instance="i", epoch=1).received(Remove(pipeline="p", generation=5), now=1.0)
+    restored = greeted(known, instance="i", epoch=2)
+    assert restored.received(Desired(pipeline="p", generation=3, sha256=""), now=2.0) is not None
+
+
+def test_what_is_here_binds_every_plane() -> None:
+    known = Known(PlaneSeen())
+    greeted(known, instance="i", epoch=1).received(Desired(pipeline="p", generation=5, sha256=""), now=1.0)
+    other = greeted(known, instance="j", epoch=1)
+    assert other.received(Desired(pipeline="p", generation=3, sha256=""), now=2.0) is None
+
+
 # Heartbeats of the agent.
 
 

@@ -66,11 +66,15 @@ class Plane:
             self.seen[observed.pipeline] = observed.desired
             if not observed.desired:
                 del self.seen[observed.pipeline]
-        if max(self.seen.values(), default=0) > self.counter:  # a lost or foreign history: stamp anew, above it
-            self.counter = max(self.seen.values())
+        # Above what this plane gave, though it may be below the counter: a lost or foreign history.
+        if any(generation > self.given(pipeline) for pipeline, generation in self.seen.items()):
+            self.counter = max(self.counter, *self.seen.values())
             self.epoch += 1
             for pipeline, (_, content) in tuple(self.desired.items()):
                 self.apply(pipeline, content)
+
+    def given(self, pipeline: str) -> int:
+        return self.desired[pipeline][0] if pipeline in self.desired else self.counter
 
     def messages(self, *, stranger: bool) -> list[Desired | Remove]:
         news: list[Desired | Remove] = [
@@ -128,6 +132,7 @@ class Sessions(RuleBasedStateMachine):
         self.known = Known(self.disk)
         self.open: list[Link] = []
         self.newest: dict[str, int] = {}
+        self.gone: dict[tuple[PlaneSeen, str], int] = {}
         self.planes = 1
         self.old: Plane | None = None
 
@@ -244,6 +249,7 @@ class Sessions(RuleBasedStateMachine):
             link.agent.state = State.CLOSED
         self.open = []
         self.known = Known(self.disk, self.observed())
+        self.gone = {}
         self.newest = {pipeline: generation for pipeline, (generation, _) in self.running.items()}
 
     # The two model hosts.
@@ -259,12 +265,15 @@ class Sessions(RuleBasedStateMachine):
                 link.agent.sent(report, now=0.0)
                 link.up.append(report)
             case Desired():
-                assert message.generation >= self.newest.get(message.pipeline, 0)
+                floor = self.newest.get(message.pipeline, 0), self.gone.get((self.disk, message.pipeline), 0)
+                assert message.generation >= max(floor)
                 self.newest[message.pipeline] = message.generation
                 self.running[message.pipeline] = (message.generation, message.sha256)
                 self.tell(message.pipeline)
             case Remove():
                 assert link.welcomed == self.disk  # never by an older epoch, or a plane that was left
+                self.newest.pop(message.pipeline, None)
+                self.gone[self.disk, message.pipeline] = message.generation
                 if message.pipeline in self.running:
                     assert message.generation >= self.running.pop(message.pipeline)[0]
                     self.tell(message.pipeline)
@@ -337,4 +346,4 @@ class Sessions(RuleBasedStateMachine):
 
 
 TestSessions = Sessions.TestCase
-TestSessions.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+TestSessions.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

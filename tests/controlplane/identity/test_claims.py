@@ -65,11 +65,13 @@ async def test_a_crash_is_waited_out_and_a_goodbye_is_not(rules: Rules, claims: 
     agent = (await rules.enroll()).agent_id
     await claim(claims, agent, "x")
     await claim(claims, agent, "y")
-    await claims.release(agent, "y1")
+    claims.release(agent, "y1")
+    await claims.releasing.rest()
     assert await claim(claims, agent, "x", 2) is Verdict.DUPLICATE
     rules.clock.advance(101)
     assert await claim(claims, agent, "x", 2) is Verdict.GRANTED
-    await claims.release(agent, "x2", left=True)
+    claims.release(agent, "x2", left=True)
+    await claims.releasing.rest()
     assert await state(rules, agent) is AgentState.LOST
     assert await claim(claims, agent, "y", 2) is Verdict.GRANTED
     assert await state(rules, agent) is AgentState.CONNECTED
@@ -79,7 +81,8 @@ async def test_a_release_of_a_session_that_was_replaced_does_nothing(rules: Rule
     agent = (await rules.enroll()).agent_id
     await claim(claims, agent, "x", 1)
     await claim(claims, agent, "x", 2)
-    await claims.release(agent, "x1", left=True)
+    claims.release(agent, "x1", left=True)
+    await claims.releasing.rest()
     assert await state(rules, agent) is AgentState.CONNECTED
 
 

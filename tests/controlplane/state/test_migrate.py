@@ -65,6 +65,17 @@ async def test_migrations_make_the_tables_of_the_row_classes(store_url: str, mak
     assert await run(store_url, differences) == []
 
 
+async def test_text_sorts_by_code_point_whatever_the_locale_of_the_server(
+    postgres_url: str, make_store: Callable[[str], Store]
+):
+    await opened_and_closed(make_store(postgres_url))
+    query = (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE data_type = 'text' "
+        "AND table_schema = 'public' AND collation_name IS DISTINCT FROM 'C'"
+    )
+    assert await run(postgres_url, lambda connection: connection.exec_driver_sql(query).all()) == []
+
+
 def test_the_known_revisions_are_those_of_the_scripts():
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))

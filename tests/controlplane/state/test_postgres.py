@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -11,7 +12,7 @@ import pytest
 from controlplane.model import ChangeRow, Topic, VariableRow
 from controlplane.state import Store, open_store, postgres
 from headrace.errors import InvalidError, UnavailableError
-from tests.controlplane.state.test_store import follow_the_log
+from tests.controlplane.state.use import follow_the_log
 from tests.processes import eventually
 from tests.servers import Postgres, free_port
 
@@ -181,6 +182,19 @@ async def test_behind_a_pooling_proxy_many_control_planes_work(pgbouncer_url, po
     await eventually(lambda: revision in heard)
     async with stores[2].read() as reader:
         assert len(await reader.find(ChangeRow, key=["x", "y"])) == 1
+
+
+async def test_a_key_that_is_too_long_for_an_index_is_refused(postgres_url, open_stores):
+    (store,) = await open_stores(postgres_url)
+    row = VariableRow(name=random.Random(1).randbytes(10_000).hex(), selector="*", value="1")
+
+    async def write() -> None:
+        async with store.write() as transaction:
+            await transaction.put(row)
+
+    with pytest.raises(InvalidError, match="too long"):
+        await write()
+    assert await log(store) == 1
 
 
 async def test_a_server_that_is_not_there_is_unavailable_and_the_password_stays_secret():

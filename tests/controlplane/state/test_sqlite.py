@@ -170,6 +170,7 @@ async def test_a_row_that_a_newer_version_wrote_is_said_by_table(sqlite_store: S
         ("mysql://localhost/x", "kind 'mysql' is not known"),
         ("sqlite://", "give sqlite:/// and the path of a file"),
         ("sqlite:///:memory:", "give sqlite:/// and the path of a file"),
+        ("sqlite:///folder/", "give sqlite:/// and the path of a file"),
         ("sqlite://host/x", "give sqlite:/// and the path of a file"),
         ("sqlite:///x?mode=ro", "give sqlite:/// and the path of a file"),
     ],
@@ -179,11 +180,21 @@ def test_a_url_that_is_not_understood_is_refused(url: str, why: str):
         open_store(url)
 
 
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("package", ["asyncpg", "greenlet"])
+def test_a_missing_package_names_the_extra(package: str, monkeypatch: pytest.MonkeyPatch):
     for module in ("controlplane.state.postgres", "controlplane.state.postgres_listener"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
-        InvalidError, match=r"postgresql stores need the package 'asyncpg': pip install 'headrace\[postgres\]'"
+        InvalidError, match=rf"postgresql stores need the package '{package}': pip install 'headrace\[postgres\]'"
     ):
         open_store("postgresql://localhost/headrace")
+
+
+@pytest.mark.parametrize("name", ["with space", "100%", "a%20b", "a#b", "a@b:c", "ünï", "-"])
+async def test_a_folder_may_have_any_name(name: str, tmp_path: Path):
+    store = open_store(f"sqlite:///{tmp_path}/{name}/state.db")
+    await store.open()
+    await put(store, ROW)
+    await store.close()
+    assert (tmp_path / name / "state.db").is_file()

@@ -30,7 +30,7 @@ from controlplane.state import Store, Transaction, open_store
 from tests.conftest import Clock
 from tests.controlplane.state.conftest import BACKENDS
 from tests.controlplane.state.rows import key_of, values
-from tests.controlplane.state.test_store import abandoned
+from tests.controlplane.state.use import abandoned
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ def test_a_store_says_what_a_dict_says(backend: str, urls: Callable[[], str]):
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=25 if backend == "sqlite" else 12,
+            max_examples=15 if backend == "sqlite" else 8,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),

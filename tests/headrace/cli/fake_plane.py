@@ -155,7 +155,8 @@ class FakePlane:
         return self._found(name)
 
     async def list_revisions(self, name: str, *, limit: int = 0) -> tuple[Revision, ...]:
-        self._found(name)
+        if name not in self.revisions:  # they outlive their pipeline
+            raise NotFoundError(f"there is no pipeline {name!r}")
         return tuple(self.revisions[name])
 
     async def watch_pipeline(self, name: str) -> AsyncIterator[Pipeline]:

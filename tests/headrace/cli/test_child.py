@@ -67,16 +67,25 @@ async def test_force_shortens_the_grace(start: Start, monkeypatch: pytest.Monkey
     assert await child.ended() == -9
 
 
-async def test_a_log_is_turned_over_before_it_is_too_large(
+async def test_a_log_is_emptied_before_it_is_too_large(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(child_, "MAX_LOG_BYTES", 100_000)
-    async with start("for n in range(50_000): print(f'line {n}')") as child:
+    turned = tmp_path / "log.1"
+    script = f"import pathlib\nwhile not pathlib.Path({str(turned)!r}).exists(): print('line')\nprint('the last')"
+    async with start(script) as child:
         assert await child.ended() == 0
-        assert child.last_words[-1] == "line 49999"
-    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert set(sizes) == {"log", "log.1"}
-    assert max(sizes.values()) <= 100_000
+    assert child.last_words[-1] == "the last"
+    assert (tmp_path / "log").read_text().endswith("the last\n")
+    assert (tmp_path / "log").stat().st_size < turned.stat().st_size
+
+
+async def test_what_an_earlier_run_said_is_kept_and_not_told_again(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("earlier\n")
+    async with start("print('now')") as child:
+        await child.ended()
+    assert child.last_words == ("now",)
+    assert (tmp_path / "log").read_text() == "earlier\nnow\n"
 
 
 async def test_a_line_without_end_is_not_kept_whole(start: Start) -> None:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import yaml
+from rich.text import Text
 
 from headrace.api import Agent, File, Manifest, Pipeline, Workload
 from headrace.cli.documents import agent_document, pipeline_details, workload_document
 from headrace.cli.exits import printable
-from headrace.cli.output import Column, Format, plain, rfc3339, show_document, show_list, table, when
+from headrace.cli.output import Column, Format, _coloured, plain, rfc3339, show_document, show_list, table, when
 from headrace.types import AgentState, Engine, EngineInfo, Facts, Observed
 
 COLUMNS: tuple[Column[tuple[str, str]], ...] = (Column("NAME", lambda row: row[0]), Column("VALUE", lambda row: row[1]))
@@ -107,3 +108,9 @@ def test_a_pipeline_in_full_holds_its_configuration_and_files() -> None:
     assert (document["config"], document["agents"]) == ("x", 3)
     assert document["files"][0]["content"] == "abc"
     assert document["files"][0]["sha256"].startswith("ba7816bf")
+
+
+def test_only_states_and_phases_are_coloured_not_words_in_sentences() -> None:
+    text = Text("NAME   connected   2 good, 1 failed\n1 gained, 0 lost it\n7   revision 1 stopped, for good\n")
+    coloured = [text.plain[span.start : span.end] for span in _coloured(text).spans]
+    assert coloured == ["connected", "good", "failed"]

@@ -113,12 +113,14 @@ def test_an_agent_that_enrolled_within_a_minute_is_waited_for() -> None:
     assert verdicts(found) == [Verdict.AWAY]
 
 
-def test_an_agent_that_goes_while_it_is_waited_for_has_failed_until_it_is_back() -> None:
+def test_an_agent_that_goes_while_it_is_waited_for_is_waited_for_still() -> None:
     found = rollout(workload())
-    found.take(pipeline(workload(state=AgentState.SUSPECT)))
-    assert verdicts(found) == [Verdict.WAITING]
-    found.take(pipeline(workload(state=AgentState.LOST)))
-    assert verdicts(found) == [Verdict.FAILED]
+    for state in (AgentState.SUSPECT, AgentState.LOST):
+        found.take(pipeline(workload(state=state)))
+        assert verdicts(found) == [Verdict.WAITING]
+    for state in (AgentState.REVOKED, AgentState.GONE):
+        found.take(pipeline(workload(state=state)))
+        assert verdicts(found) == [Verdict.FAILED]
     found.take(pipeline(workload(phase=Phase.RUNNING)))
     assert verdicts(found) == [Verdict.DONE]
 
