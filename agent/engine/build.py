@@ -3,14 +3,14 @@
 Every fault of every section is found. This is all that `--dry-run` does, and the first half of a start or a reload.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
 from agent.engine.config import InvalidProperty, read
 from agent.engine.logs import PluginLog
-from agent.engine.parser import ParserTable
+from agent.engine.parsers.table import ParserTable
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Part, Parts
 from agent.engine.plugin import Context, FilterSettings, InputSettings, OutputSettings
 from agent.engine.registry import Registration, Registry, filters, inputs, outputs, processors
@@ -22,7 +22,34 @@ from headrace.config import Document, Fault, Section
 
 AnyPart = TypeVar("AnyPart", bound=Part[Any])
 
-NOT_BUILT = {"custom": "custom plugins", "stream_processor": "stream processors", "plugins": "external plugins"}
+REFUSED: Mapping[str, frozenset[str]] = {
+    "input": frozenset(
+        {
+            "log_suppress_interval",
+            "storage.pause_on_chunks_overlimit",
+            "thread.ring_buffer.capacity",
+            "thread.ring_buffer.window",
+            "rate_window",
+            "rate_gate",
+            "rate_gate.max_bytes",
+            "rate_gate.max_records",
+            "rate_gate.backpressure",
+            "rate_gate.resume_ratio",
+        }
+    ),
+    "filter": frozenset({"log_suppress_interval"}),
+    "output": frozenset({"log_suppress_interval", "storage.total_limit_size"}),
+    "processor": frozenset({"condition"}),
+}
+"""Properties of every instance of a kind that Fluent Bit knows and this engine does not implement."""
+
+NOT_BUILT = {
+    "custom": "custom plugins",
+    "extensions": "extensions",
+    "plugins": "external plugins",
+    "stream_processor": "stream processors",
+    "upstream_servers": "upstream servers",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +163,7 @@ class Builder:
         try:
             limit = parse_retry_limit(settings.retry_limit)
         except ValueError as error:
-            self._fault(
-                section, f"property 'retry_limit': {settings.retry_limit!r} is not valid: {error}", "retry_limit"
-            )
+            self._fault(section, f"property 'retry_limit': {error}", "retry_limit")
             return None
         no_match = settings.match is None and settings.match_regex is None
         takes = self._matcher(section, "*" if no_match and alone else settings.match, settings.match_regex)
@@ -162,7 +187,7 @@ class Builder:
             self._fault(section, str(error), "name", label=False)
             return None
         shapes = (plugin.config, settings) if settings else (plugin.config,)
-        found, faults = read(section, *shapes, refused=plugin.refused)
+        found, faults = read(section, *shapes, refused=plugin.refused | REFUSED[section.kind])
         self.faults += faults
         if faults:
             return None
@@ -176,6 +201,7 @@ class Builder:
             resources=self._around.resources,
             parsers=self._around.parsers,
             escape_unicode=self._around.service.escape_unicode,
+            multiline_limit=self._around.service.multiline_buffer_limit,
         )
         try:
             return plugin.make(found[0], context), context, found[-1]

@@ -17,9 +17,9 @@ import orjson
 from agent.engine import logs
 from agent.engine.engine import Engine, Flags
 from agent.engine.logs import ROOT as LOG
-from agent.engine.pipeline import Remainder
 from agent.engine.plugin import PluginError
 from agent.engine.registry import discover
+from agent.engine.remainder import Remainder
 from agent.engine.schema import schema
 from agent.engine.service import Service
 from agent.engine.version import engine_version

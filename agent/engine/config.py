@@ -35,20 +35,20 @@ def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError("expected a whole number") from None
+        raise ValueError(f"{text!r} is not a whole number") from None
 
 
 def _double(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError("expected a number") from None
+        raise ValueError(f"{text!r} is not a number") from None
 
 
 def _pair(text: str) -> tuple[str, str]:
     words = split_words(text, 2)
     if len(words) != 2:
-        raise ValueError("expected a key and a value")
+        raise ValueError(f"{text!r} is not a key and a value")
     return words[0], words[1]
 
 
@@ -138,9 +138,7 @@ def read(
             try:
                 values.append((prop.name, _parse(spec, value)))
             except ValueError as error:
-                faults.append(
-                    Fault(prop.position, f"{who}: property {prop.name!r}: {_shown(value)} is not valid: {error}")
-                )
+                faults.append(Fault(prop.position, f"{who}: property {prop.name!r}: {error}"))
     missing = [spec.names[0] for spec in options if spec.required and spec.names not in given]
     faults += [Fault(section.position, f"{who}: required property {name!r} is missing") for name in missing]
     return ((), faults) if faults else (tuple(_fill(shape, given) for shape in shapes), faults)
@@ -173,14 +171,9 @@ def _parse(spec: Option, value: Value) -> Any:
         for choice in spec.choices:
             if choice.lower() == text.strip().lower():
                 return choice
-        raise ValueError(f"expected one of {', '.join(spec.choices)}{did_you_mean(text, spec.choices)}")
+        known = ", ".join(spec.choices)
+        raise ValueError(f"{text!r} is not one of {known}{did_you_mean(text, spec.choices)}")
     return spec.kind.parse(text)
-
-
-def _shown(value: Value) -> str:
-    if isinstance(value, tuple | Mapping):
-        return "a list" if isinstance(value, tuple) else "a map"
-    return repr("" if value is None else str(value))
 
 
 def _unknown(key: str, taken: Iterable[str], refused: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ class Delivery:
     """The chunks that one output has yet to settle.
 
     `name` is the output's instance name; a chunk is settled under it. While draining, failed chunks are tried again
-    every second.
+    every second and not given up: hurried tries do not count, and what is left at the end can be kept.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Delivery:
             self._settle(chunk)
         elif result is Result.RETRY and self._successor is not None:
             self._successor.offer(chunk)
-        elif result is Result.RETRY and may_retry(retries, self._retry_limit):
+        elif result is Result.RETRY and (self._draining or may_retry(retries, self._retry_limit)):
             self._retry_later(chunk, retries + 1)
         else:
             if result is Result.RETRY:

@@ -19,11 +19,11 @@ from agent.engine.load import Loaded, load
 from agent.engine.logs import ROOT as LOG
 from agent.engine.metrics import Health
 from agent.engine.monitor import Monitor
-from agent.engine.parser import build_parsers
-from agent.engine.parsers import FORMATS
+from agent.engine.parsers.table import build_parsers
 from agent.engine.parts import AnyPart, Parts
-from agent.engine.pipeline import Pipeline, Remainder
+from agent.engine.pipeline import Pipeline
 from agent.engine.plugin import PluginError
+from agent.engine.remainder import Remainder
 from agent.engine.resources import Resources
 from agent.engine.service import Service, read_service
 from agent.engine.storage import ChunkStore
@@ -46,7 +46,6 @@ class Reloads:
     count: int = 0
     result: str = ""
     error: str = ""
-    busy: bool = False
 
 
 class Engine:
@@ -75,6 +74,7 @@ class Engine:
         self._monitor: Monitor | None = None
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
+        self._changing = asyncio.Lock()  # held by a reload, and by the stop, which waits for a reload under way
         self._failure = ""
         self._listening = (False, "", 0)
 
@@ -101,6 +101,7 @@ class Engine:
                 ready()
                 reloader = tasks.create_task(self._reload_on_request(), name="reload on request")
                 await self._stop.wait()
+                await self._changing.acquire()
                 reloader.cancel()
                 await asyncio.wait([reloader])
             except (ConfigError, PluginError) as error:
@@ -122,28 +123,33 @@ class Engine:
             LOG.warning("[reload] hot reloading is not enabled")
         self._reload.set()
 
-    async def reload(self) -> bool:
-        """Read the configuration file again and apply it. False, with the reason in `reloads.error`, leaves the old one
-        running.
+    @property
+    def is_reloading(self) -> bool:
+        """Whether a reload is under way, or none is possible any more because the engine stops."""
+        return self._changing.locked()
 
-        Not to be called while `reloads.busy`.
+    async def reload(self) -> bool:
+        """Read the configuration file again and apply it; one at a time, others wait.
+
+        False, with the reason in `reloads.error`, leaves the old configuration running.
         """
-        self.reloads.busy = True
-        try:
-            await self._apply()
-        except Exception as error:
-            expected = isinstance(error, ConfigError | PluginError)
-            self.reloads.result = "refused"
-            self.reloads.error = str(error) if expected else f"unexpected {type(error).__name__}: {error}"
-            for line in self.reloads.error.splitlines():
-                LOG.error("[config] %s", line)
-            LOG.error("[reload] the new configuration is refused; the old one goes on", exc_info=not expected)
-            return False
-        finally:
-            self.reloads.busy = False
-        self.reloads.count += 1
-        self.reloads.result, self.reloads.error = "applied", ""
-        return True
+        async with self._changing:
+            try:
+                await self._apply()
+            except Exception as error:
+                self._refuse(error)
+                return False
+            self.reloads.count += 1
+            self.reloads.result, self.reloads.error = "applied", ""
+            return True
+
+    def _refuse(self, error: Exception) -> None:
+        expected = isinstance(error, ConfigError | PluginError)
+        self.reloads.result = "refused"
+        self.reloads.error = str(error) if expected else f"unexpected {type(error).__name__}: {error}"
+        for line in self.reloads.error.splitlines():
+            LOG.error("[config] %s", line)
+        LOG.error("[reload] the new configuration is refused; the old one goes on", exc_info=not expected)
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         loaded, service, parts = self._prepare()
@@ -169,9 +175,7 @@ class Engine:
     async def _apply(self) -> None:
         assert self.pipeline is not None
         loaded, service, parts = self._prepare()
-        if service.storage_path != self.service.storage_path:
-            LOG.warning("[reload] 'storage.path' changes at the next start only")
-            service = replace(service, storage_path=self.service.storage_path)
+        service = self._keep_fixed(service)
         new = [part for part in parts.all() if not part.is_open]
         await self._open(parts)
         monitor = self._monitor
@@ -190,10 +194,20 @@ class Engine:
         LOG.info("[reload] applied: %d instances are new, %d go on unchanged", len(new), kept)
         self._become(loaded, service)
 
+    def _keep_fixed(self, service: Service) -> Service:
+        """The service with what cannot change while running left as it is."""
+        for name, key in (("storage_path", "storage.path"), ("storage_sync", "storage.sync"), ("log_file", "log_file")):
+            if getattr(service, name) != getattr(self.service, name):
+                LOG.warning("[reload] %r changes at the next start only", key)
+        running = self.service
+        return replace(
+            service, storage_path=running.storage_path, storage_sync=running.storage_sync, log_file=running.log_file
+        )
+
     def _prepare(self) -> tuple[Loaded, Service, Parts]:
         loaded = load(self._flags.config, self._environment, self._flags.parser_files)
         service, faults = read_service(loaded.document, self._flags.defaults)
-        parsers, parser_faults = build_parsers(loaded.parsers, FORMATS, self._clock)
+        parsers, parser_faults = build_parsers(loaded.parsers, self._clock)
         running = self.pipeline.parts if self.pipeline else Parts()
         surroundings = Surroundings(
             clock=self._clock, stop=self.stop, resources=self._resources, parsers=parsers, service=service
@@ -213,7 +227,7 @@ class Engine:
                 continue
             try:
                 await part.plugin.open()
-            except (PluginError, OSError) as error:
+            except Exception as error:
                 await self._close(opened)
                 where = f"{part.section.position}: {part.section.kind} {part.name!r}"
                 raise PluginError(f"{where} cannot start: {error}") from error
@@ -235,6 +249,7 @@ class Engine:
             where = f"{service.http_listen}:{service.http_port}"
             why = error.strerror or error
             raise PluginError(f"service: the monitoring API cannot listen on {where}: {why}") from error
+        LOG.info("[http_server] monitoring API on %s:%d", service.http_listen, monitor.port)
         return monitor
 
     def _become(self, loaded: Loaded, service: Service) -> None:
@@ -255,5 +270,5 @@ class Engine:
         while True:
             await self._reload.wait()
             self._reload.clear()
-            if self.service.hot_reload and not self.reloads.busy:
+            if self.service.hot_reload and not self.is_reloading:
                 await self.reload()

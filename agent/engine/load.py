@@ -29,7 +29,7 @@ def load(path: Path, environment: Mapping[str, str], parser_files: tuple[str, ..
     data = _read(path, Position(str(path), 1, 1))
     values = {"HOSTNAME": socket.gethostname(), **environment}
     document = substitute(parse(_text(data, path), file=str(path), read=_included), values, missing="empty")
-    parsers = list(document.of_kind("parser"))
+    parsers = [*document.of_kind("parser"), *document.of_kind("multiline_parser")]
     faults: list[Fault] = []
     for name, position in [*_parser_files(document), *((name, Position(str(path), 1, 1)) for name in parser_files)]:
         try:
@@ -56,7 +56,8 @@ def _parser_file(name: str, folder: Path, position: Position, values: Mapping[st
     if not path.exists() and not path.is_absolute():
         path = folder / name
     parsed = parse(_text(_read(path, position), path), file=str(path), read=_included)
-    return substitute(parsed, values, missing="empty").of_kind("parser")
+    document = substitute(parsed, values, missing="empty")
+    return document.of_kind("parser") + document.of_kind("multiline_parser")
 
 
 def _included(pattern: str) -> Mapping[str, str]:

@@ -27,6 +27,7 @@ Reply: TypeAlias = tuple[int, str, bytes]
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
@@ -101,7 +102,9 @@ class Monitor:
                 await reader.readexactly(length)
         keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close" and 0 <= length <= MAX_BODY
         if 0 <= length <= MAX_BODY:
-            status, kind, body = await self._answer(method, path.partition("?")[0])
+            # No page in a browser has business here: there is nothing to log in to, so nothing else would keep it out.
+            refused = (403, _JSON, b"") if "origin" in headers else None
+            status, kind, body = refused or await self._answer(method, path.partition("?")[0])
         else:
             status, kind, body = 413, _JSON, b""
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
@@ -136,7 +139,7 @@ class Monitor:
             return 405, _JSON, b""
         if not engine.service.hot_reload:
             return _json({"reload": "not enabled", "status": -1})
-        if reloads.busy:
+        if engine.is_reloading:
             return _json({"reload": "in progress", "status": -2}, 400)
         await engine.reload()
         return _json(

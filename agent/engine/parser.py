@@ -1,17 +1,16 @@
-"""What a parser is, and the parsers that a configuration defines.
+"""What a parser is: it turns one line into a time and a record.
 
-A parser turns one line into a time and a record. The formats are in `agent.engine.parsers`, one file each.
+The formats are in `agent.engine.parsers`, one file each; what they have in common is here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from agent.engine.config import BOOLEAN, STRING, InvalidProperty, option, read
+from agent.engine.config import BOOLEAN, STRING, InvalidProperty, option
 from agent.engine.record import Record
 from agent.engine.timeformat import TimeFormat, Zone, parse_offset
-from headrace.config import Fault, Section, did_you_mean
 
 Parsed: TypeAlias = tuple[int, Record]
 
@@ -41,25 +40,6 @@ class ParserConfig:
     types: str | None = option(STRING, help="types of values, such as 'code:integer took:float'")
 
 
-class ParserTable:
-    """The parsers of a configuration by name; of several with one name the first counts, as in Fluent Bit."""
-
-    def __init__(self, parsers: Mapping[str, tuple[Section, Parser]]) -> None:
-        self._parsers = parsers
-
-    def get(self, name: str) -> Parser:
-        """Raises LookupError with a suggestion."""
-        found = self._parsers.get(name)
-        if found is None:
-            raise LookupError(f"parser {name!r} is not defined{did_you_mean(name, self._parsers)}")
-        return found[1]
-
-    def section(self, name: str) -> Section | None:
-        """The definition of that parser, to compare with another configuration's."""
-        found = self._parsers.get(name)
-        return found[0] if found else None
-
-
 def time_format(config: ParserConfig, clock: Callable[[], int]) -> TimeFormat | None:
     """The compiled time format of a parser, or None when it looks for no time. Raises InvalidProperty."""
     if config.time_format is None:
@@ -79,32 +59,3 @@ def time_format(config: ParserConfig, clock: Callable[[], int]) -> TimeFormat | 
 
 
 Make: TypeAlias = Callable[[str, ParserConfig, Callable[[], int]], Parser]
-
-
-def build_parsers(
-    sections: tuple[Section, ...], formats: Mapping[str, Make], clock: Callable[[], int]
-) -> tuple[ParserTable, list[Fault]]:
-    """All parsers that can be built, and what is wrong with the others."""
-    table: dict[str, tuple[Section, Parser]] = {}
-    faults: list[Fault] = []
-    for section in sections:
-        name = section.name or ""
-        if not name:
-            faults.append(Fault(section.position, "parser: required property 'name' is missing"))
-            continue
-        read_configs, found = read(section, ParserConfig, refused=("decode_field", "decode_field_as"))
-        faults += found
-        if found:
-            continue
-        config: ParserConfig = read_configs[0]
-        make = formats.get(config.format.lower())
-        if make is None:
-            hint = did_you_mean(config.format, formats) or f"; there are {', '.join(sorted(formats))}"
-            faults.append(Fault(section.position, f"parser {name!r}: format {config.format!r} is not known{hint}"))
-            continue
-        try:
-            table.setdefault(name, (section, make(name, config, clock)))
-        except InvalidProperty as error:
-            prop = section.find(error.name)
-            faults.append(Fault(prop.position if prop else section.position, f"parser {name!r}: {error}"))
-    return ParserTable(table), faults

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from agent.engine.buffer import InputBuffer
 from agent.engine.delivery import Delivery
 from agent.engine.metrics import FilterMetrics, InputMetrics, OutputMetrics
-from agent.engine.parser import ParserTable
+from agent.engine.parsers.table import ParserTable
 from agent.engine.plugin import Context, Filter, Input, InputSettings, Output, OutputSettings
 from agent.engine.service import Service
 from headrace.config import Section
@@ -35,7 +35,8 @@ class Part(Generic[Plugin]):
         return (
             self.section == section
             and self.context.escape_unicode == service.escape_unicode
-            and all(old.section(name) == parsers.section(name) for name in self.context.parsers_used)
+            and self.context.multiline_limit == service.multiline_buffer_limit
+            and all(old.definitions(name) == parsers.definitions(name) for name in self.context.parsers_used)
         )
 
 

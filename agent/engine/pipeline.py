@@ -5,39 +5,21 @@ and outputs start and stop one by one. A stop drains from the source on: inputs 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from agent.engine.buffer import Chunk, InputBuffer, Ticket
 from agent.engine.delivery import Delivery
+from agent.engine.filtering import filtered, processed
 from agent.engine.logs import ROOT as LOG
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Parts
 from agent.engine.plugin import Ack
 from agent.engine.record import Batch
+from agent.engine.remainder import Remainder, keep_rest
 from agent.engine.router import Routes
 from agent.engine.service import Service
 from agent.engine.storage import ChunkStore
-
-
-@dataclass(slots=True)
-class Remainder:
-    """Records that a stop had to leave: on disk for the next run, at their source to be read again, or nowhere."""
-
-    kept: int = 0
-    replayable: int = 0
-    lost: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.kept or self.replayable or self.lost)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kept} are on disk for the next start, {self.replayable} will be read again, {self.lost} are lost"
-            + (" (set 'storage.path' to keep such records)" if self.lost else "")
-        )
 
 
 class Pipeline:
@@ -63,6 +45,7 @@ class Pipeline:
         self._dirty = asyncio.Event()
         self._filters: Routes[FilterPart] = Routes(())
         self._outputs: Routes[OutputPart] = Routes(())
+        self._retirements: set[asyncio.Task[None]] = set()
         self._flusher = tasks.create_task(self._flush(), name="flush")
 
     @property
@@ -74,8 +57,7 @@ class Pipeline:
         return own + ([self.backlog] if self.backlog is not None else [])
 
     async def exchange(self, parts: Parts) -> None:
-        """Run `parts` from now on: all open; those that already ran go on, the others start, what is not among them
-        ends.
+        """Run `parts`, which are all open, from now on: those that ran go on, the others start, what is not there ends.
 
         An output takes over the undelivered chunks of the one it replaces under the same name.
         """
@@ -92,12 +74,12 @@ class Pipeline:
             if output not in parts.outputs:
                 successor = next((part for part in parts.outputs if part.name == output.name), None)
                 self.retiring.append(output)
-                self._tasks.create_task(self._retire_output(output, successor), name=f"retire output {output.name}")
+                self._retire(f"output {output.name}", self._retire_output(output, successor))
         for leaving in leaving_inputs:
             if leaving.buffer is not None:
                 leaving.buffer.flush()
             self.retiring.append(leaving)
-            self._tasks.create_task(self._retire_input(leaving), name=f"retire input {leaving.name}")
+            self._retire(f"input {leaving.name}", self._retire_input(leaving))
         for starting in parts.inputs:
             if starting.task is None:
                 self._start_input(starting)
@@ -121,12 +103,11 @@ class Pipeline:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 LOG.error("[storage] %s is not a whole chunk and is left alone: %s", file.path, error)
                 continue
-            takers = [part for part in self._outputs.of(batch.tag) if part.name not in done]
-            if not takers and not done:
+            if not done and not self._outputs.of(batch.tag):
                 LOG.warning("[storage] %s: no output takes tag %r; left on disk", file.path, batch.tag)
                 continue
             chunk = Chunk(number, batch, self.backlog, file)
-            chunk.waiting = {part.name for part in takers}
+            chunk.done = done
             records += chunk.count
             self.backlog.adopt(chunk)
         return records
@@ -139,9 +120,7 @@ class Pipeline:
         part.metrics.bytes += batch.size
         ticket = Ticket(ack)
         if part.settings.routable:
-            for processor in part.processors:
-                batch = _run(processor, batch, _no_emit)
-            for result in self._filtered(batch):
+            for result in filtered(processed(batch, part.processors), self._filters):
                 buffer.append(result, ticket)
         ticket.release()
         if not buffer.has_room.is_set():
@@ -155,6 +134,7 @@ class Pipeline:
 
     async def stop(self) -> Remainder:
         """Stop all parts, inputs first; undelivered records get `grace` seconds, the rest is kept if it can be."""
+        await self._end_tasks(self._retirements)  # what they have not finished is done here
         everything: list[InputPart | OutputPart] = [*self.parts.inputs, *self.parts.outputs, *self.retiring]
         inputs = [part for part in everything if isinstance(part, InputPart)]
         outputs = [part for part in everything if isinstance(part, OutputPart)]
@@ -171,7 +151,7 @@ class Pipeline:
         except TimeoutError:
             LOG.warning("[engine] outputs did not take everything in %d seconds", self.service.grace)
         await self._end_tasks(task for part in outputs for task in part.tasks)
-        remainder = self._keep_rest()
+        remainder = keep_rest(self.buffers)
         for part in everything:
             await part.plugin.close()
         for filter_part in self.parts.all():
@@ -179,42 +159,8 @@ class Pipeline:
                 await filter_part.plugin.close()
         return remainder
 
-    def _keep_rest(self) -> Remainder:
-        remainder = Remainder()
-        for buffer in self.buffers:
-            for chunk in buffer.chunks:
-                try:
-                    kept = buffer.keep(chunk)
-                except (OSError, ValueError) as error:
-                    LOG.error("[storage] a chunk of %d records cannot be kept: %s", chunk.count, error)
-                    kept = False
-                if kept:
-                    remainder.kept += chunk.count
-                elif chunk.replayable:
-                    remainder.replayable += chunk.count
-                else:
-                    remainder.lost += chunk.count
-        return remainder
-
-    def _filtered(self, batch: Batch) -> Iterable[Batch]:
-        """What the filters make of a batch. A filter never sees again what it emitted itself."""
-        work: deque[tuple[Batch, frozenset[FilterPart]]] = deque([(batch, frozenset())])
-        while work:
-            current, emitters = work.popleft()
-            for part in self._filters.of(current.tag):
-                if part in emitters:
-                    continue
-                by = emitters | {part}
-                current = _run(part, current, lambda emitted, by=by: work.append((emitted, by)))  # type: ignore[misc]  # default binds the loop's value
-                if not current.records:
-                    break
-            if current.records:
-                yield current
-
     def _send(self, chunk: Chunk) -> None:
-        takers = self._outputs.of(chunk.tag)
-        if chunk.waiting:  # from the backlog: some outputs may have it already
-            takers = tuple(part for part in takers if part.name in chunk.waiting)
+        takers = [part for part in self._outputs.of(chunk.tag) if part.name not in chunk.done]
         chunk.waiting = {part.name for part in takers}
         if not takers:
             chunk.buffer.settle(chunk)
@@ -264,6 +210,11 @@ class Pipeline:
 
         return self._tasks.create_task(guarded(), name=name)
 
+    def _retire(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks.create_task(work, name=f"retire {name}")
+        self._retirements.add(task)
+        task.add_done_callback(self._retirements.discard)
+
     async def _retire_input(self, part: InputPart) -> None:
         assert part.buffer is not None
         await part.buffer.is_idle.wait()
@@ -310,14 +261,3 @@ class _Inlet:
 
     async def push(self, batch: Batch, ack: Ack | None = None) -> None:
         await self._pipeline.push(self._part, batch, ack)
-
-
-def _run(part: FilterPart, batch: Batch, emit: Callable[[Batch], None]) -> Batch:
-    records, size = len(batch), batch.size
-    result = part.plugin.process(batch, emit)
-    part.metrics.count(records, len(result), size, result.size)
-    return result
-
-
-def _no_emit(_batch: Batch) -> None:
-    raise RuntimeError("a processor cannot emit records under another tag")

@@ -13,7 +13,9 @@ from typing import Protocol
 
 from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
 from agent.engine.logs import LEVELS, PluginLog
-from agent.engine.parser import Parser, ParserTable
+from agent.engine.multiline import MultilineParser
+from agent.engine.parser import Parser
+from agent.engine.parsers.table import ParserTable
 from agent.engine.record import Batch
 from agent.engine.resources import Resources
 
@@ -88,12 +90,22 @@ class Context:
     resources: Resources
     parsers: ParserTable
     escape_unicode: bool = True
+    multiline_limit: int = 2_000_000
     parsers_used: set[str] = field(default_factory=set)
 
     def parser(self, property_name: str, parser_name: str) -> Parser:
         """The parser of that name. Raises InvalidProperty when it is not defined."""
         try:
             parser = self.parsers.get(parser_name)
+        except LookupError as error:
+            raise InvalidProperty(property_name, str(error)) from None
+        self.parsers_used.add(parser_name)
+        return parser
+
+    def multiline_parser(self, property_name: str, parser_name: str) -> MultilineParser:
+        """The multi-line parser of that name. Raises InvalidProperty when it is not defined."""
+        try:
+            parser = self.parsers.get_multiline(parser_name)
         except LookupError as error:
             raise InvalidProperty(property_name, str(error)) from None
         self.parsers_used.add(parser_name)

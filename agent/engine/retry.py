@@ -33,7 +33,7 @@ def parse_retry_limit(text: str) -> int:
         return 0
     if word.isascii() and word.isdigit() and int(word) > 0:
         return int(word)
-    raise ValueError("expected a number from 1 on, 'no_limits' or 'no_retries'")
+    raise ValueError(f"{text!r} is not a number from 1 on, 'no_limits' or 'no_retries'")
 
 
 def may_retry(retries: int, limit: int) -> bool:

@@ -23,7 +23,7 @@ class Service:
     log_file: str | None = option(STRING, help="where the log goes instead of standard error")
     parsers_file: tuple[str, ...] = option(STRING, repeated=True, help="files with parser definitions")
     http_server: bool = option(BOOLEAN, False, help="whether the monitoring API is served")
-    http_listen: str = option(STRING, "0.0.0.0", help="address of the monitoring API")
+    http_listen: str = option(STRING, "127.0.0.1", help="address of the monitoring API; Fluent Bit's default is any")
     http_port: int = option(INTEGER, 2020, help="port of the monitoring API")
     health_check: bool = option(BOOLEAN, False, help="whether /api/v1/health judges errors and retries")
     hc_errors_count: int = option(INTEGER, 5, help="errors in a period above which the engine is unhealthy")
@@ -119,4 +119,4 @@ def _fault(section: Section, key: str, why: str) -> Fault:
     prop = section.find(key)
     position: Position = prop.position if prop else section.position
     value: Any = prop.value if prop else None
-    return Fault(position, f"service: property {key!r}: {str(value)!r} is not valid: {why}")
+    return Fault(position, f"service: property {key!r}: {str(value)!r}: {why}")

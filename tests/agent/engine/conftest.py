@@ -1,4 +1,4 @@
-"""What tests of the engine share: an engine in this process or in a child, in the test's own folder, and a check on descriptors."""
+"""What tests of the engine share: an engine in this process or in a child, plugins alone, a check on descriptors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ import pytest
 from agent.engine.config import read
 from agent.engine.engine import Engine, Flags
 from agent.engine.logs import PluginLog
-from agent.engine.parser import ParserTable, build_parsers
-from agent.engine.parsers import FORMATS
-from agent.engine.pipeline import Remainder
+from agent.engine.parsers.table import ParserTable, build_parsers
 from agent.engine.plugin import Context
 from agent.engine.record import Batch, Record
 from agent.engine.registry import Registry, discover
+from agent.engine.remainder import Remainder
 from agent.engine.resources import Resources
-from headrace.config import Document, parse
+from headrace.config import Document, Position, Property, Section, parse
 from tests.processes import Program, eventually
 
 REPOSITORY = Path(__file__).parents[3]
@@ -158,10 +157,14 @@ class PluginKit:
 
     def make(self, registry: Registry[Any], name: str, *, parsers: str = "", **properties: Any) -> Any:
         """An instance; property names have `__` for a dot. Raises AssertionError with the faults."""
-        lines = [f"      {key.replace('__', '.')}: {json.dumps(value)}" for key, value in properties.items()]
-        kind = {"input": "inputs", "filter": "filters", "output": "outputs"}[registry.kind]
-        text = "\n".join(["pipeline:", f"  {kind}:", f"    - name: '{name}'", *lines])
-        section = self.document(text).sections[0]
+        if registry.kind == "processor":
+            here = Position("test.yaml", 1, 1)
+            given = tuple(Property(key.replace("__", "."), value, here) for key, value in properties.items())
+            section = Section(kind="processor", position=here, properties=given, signal="logs")
+        else:
+            lines = [f"      {key.replace('__', '.')}: {json.dumps(value)}" for key, value in properties.items()]
+            text = "\n".join(["pipeline:", f"  {registry.kind}s:", f"    - name: '{name}'", *lines])
+            section = self.document(text).sections[0]
         plugin = registry.find(name)
         found, faults = read(section, plugin.config, refused=plugin.refused)
         assert not faults, [str(fault) for fault in faults]
@@ -179,8 +182,11 @@ class PluginKit:
         )
 
     def parsers(self, text: str) -> ParserTable:
-        sections = self.document("parsers:\n" + textwrap.indent(textwrap.dedent(text), "  ")).parsers if text else ()
-        table, faults = build_parsers(tuple(sections), FORMATS, lambda: NOW)
+        """A table of parsers, from the items of a `parsers` list or from whole sections of a configuration."""
+        body = textwrap.dedent(text)
+        if body.lstrip().startswith("- "):
+            body = "parsers:\n" + textwrap.indent(body, "  ")
+        table, faults = build_parsers(self.document(body).sections if body else (), lambda: NOW)
         assert not faults, [str(fault) for fault in faults]
         return table
 

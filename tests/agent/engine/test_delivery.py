@@ -15,6 +15,7 @@ from agent.engine.metrics import OutputMetrics
 from agent.engine.plugin import Result
 from agent.engine.record import Batch
 from agent.engine.retry import UNLIMITED, RetrySchedule
+from tests.processes import eventually
 
 
 class Scripted:
@@ -129,8 +130,7 @@ async def test_draining_tries_waiting_chunks_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Now, "delay", lambda self, retry, rng: 3600)
     async with running(to):
         offer(to, 1)
-        while not to.metrics.retries:
-            await asyncio.sleep(0)
+        await eventually(lambda: to.metrics.retries)
         assert to.busy == 1
         to.drain()
         await to.is_idle.wait()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.engine.filters.record_modifier import RecordModifier
 from agent.engine.plugin import PluginError
 from headrace.config import ConfigError
 from tests.agent.engine.conftest import EngineKit
@@ -196,6 +197,36 @@ async def test_a_removed_input_ends_and_an_added_one_starts(kit: EngineKit) -> N
     assert [line.split('"')[3] for line in kit.lines("out")] == ["from the file", "from the dummy"]
 
 
+async def test_a_stop_does_not_wait_for_a_removed_input_whose_records_cannot_be_delivered(kit: EngineKit) -> None:
+    append("in.log", 1, 2, 3)
+    away = config(output=", path: missing, retry_limit: no_limits").replace("grace: 2", "grace: 0")
+    async with kit.run(away) as running:
+        await eventually(lambda: running.metrics("output", "file.0").retries >= 1)
+        assert await running.reload(away.replace("name: tail, path: in.log", "name: tail, path: other.log"))
+        assert [part.name for part in running.engine.pipeline.retiring] == ["tail.0"]
+        remainder = await running.stop()
+    assert remainder.replayable == 3
+
+
+async def test_a_stop_waits_for_a_reload_that_is_under_way(kit: EngineKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = asyncio.Event()
+
+    async def slow_open(self: RecordModifier) -> None:
+        await gate.wait()
+
+    async with kit.run(config(1)) as running:
+        monkeypatch.setattr(RecordModifier, "open", slow_open)
+        reload = asyncio.create_task(running.reload(config(2)), name="reload")
+        await eventually(lambda: running.engine.is_reloading)
+        stop = asyncio.create_task(running.stop(), name="stop")
+        await asyncio.sleep(0)
+        assert not stop.done()
+        gate.set()
+        assert await reload
+        assert not await stop
+        assert running.engine.is_reloading, "and none comes after it"
+
+
 async def test_an_input_pauses_while_too_much_waits_and_goes_on_later(kit: EngineKit) -> None:
     append("in.log", *("x" * 100 for _ in range(20_000)))
     text = config(tail=", mem_buf_limit: 300k", output=", path: sub, retry_limit: no_limits")
@@ -267,8 +298,24 @@ async def test_a_damaged_chunk_is_left_alone_and_the_others_are_delivered(
     assert Path("store/d/00000000000000000003.jsonl").exists()
 
 
+async def test_a_chunk_that_every_output_has_is_not_delivered_again(kit: EngineKit) -> None:
+    Path("store/d").mkdir(parents=True)
+    chunk = Path("store/d/00000000000000000001.jsonl")
+    chunk.write_text('{"tag":"d"}\n[[1],[{"a":1}],null,5]\n{"done":"file.0"}\n')
+    text = """
+        service: {flush: 0.05, storage.path: store}
+        pipeline:
+          inputs: [{name: dummy, samples: 1, rate: 1000, tag: d}]
+          outputs: [{name: file, match: d, file: out, format: plain}]
+    """
+    async with kit.run(text):
+        await kit.has_lines("out", 1)
+        assert not chunk.exists()
+    assert kit.lines("out") == ['{"message":"dummy"}']
+
+
 async def test_a_configuration_that_cannot_start_is_an_error_and_leaves_nothing_open(kit: EngineKit) -> None:
-    with pytest.raises(PluginError, match="pipeline.yaml:.*input 'tail.0' cannot start: offset database"):
+    with pytest.raises(PluginError, match=r"pipeline\.yaml:.*input 'tail.0' cannot start: offset database"):
         async with kit.run(config().replace("off.db", "missing/off.db")):
             pass
     with pytest.raises(ConfigError):

@@ -122,9 +122,9 @@ async def test_a_reload_that_is_not_enabled_says_so(kit: EngineKit) -> None:
 
 async def test_a_reload_while_one_is_under_way_is_refused(kit: EngineKit) -> None:
     async with kit.run(TEXT) as running:
-        running.engine.reloads.busy = True
-        assert await ask(running, "/api/v2/reload", "POST") == (400, b'{"reload":"in progress","status":-2}')
-        running.engine.reloads.busy = False
+        async with running.engine._changing:
+            assert await ask(running, "/api/v2/reload", "POST") == (400, b'{"reload":"in progress","status":-2}')
+        assert running.engine.reloads.count == 0
 
 
 async def test_a_reload_may_move_the_api_to_another_port_and_away(kit: EngineKit) -> None:
@@ -184,6 +184,12 @@ async def test_what_is_no_request_does_no_harm(kit: EngineKit, raw: bytes, caplo
         assert running.engine.reloads.count == 0
         assert (await get(running, "/api/v1/uptime"))["uptime_sec"] >= 0
     assert "Traceback" not in caplog.text
+
+
+async def test_a_page_in_a_browser_is_kept_out(kit: EngineKit) -> None:
+    async with kit.run(TEXT) as running:
+        assert await ask(running, "/api/v2/reload", "POST", "Origin: http://elsewhere\r\n") == (403, b"")
+        assert running.engine.reloads.count == 0
 
 
 async def test_one_connection_may_ask_again(kit: EngineKit) -> None:

@@ -31,6 +31,12 @@ class TailConfig:
     skip_empty_lines: bool = option(BOOLEAN, False, help="leave out empty lines")
     exit_on_eof: bool = option(BOOLEAN, False, help="stop the engine when all files are read to their end")
     parser: str | None = option(STRING, help="parser for each line")
+    multiline_parser: tuple[str, ...] = option(
+        COMMA_LIST,
+        (),
+        name="multiline.parser",
+        help="multi-line parsers to try: docker, cri, java, python, go, ruby, own",
+    )
     tag_regex: str | None = option(STRING, help="expression whose groups, taken from the file's name, make the tag")
     db: str | None = option(STRING, help="offset database, so that a restart goes on where the last run ended")
     db_sync: str = option(
@@ -63,7 +69,6 @@ REFUSED = (
     "ignore_active_older_files",
     "multiline",
     "multiline_flush",
-    "multiline.parser",
     "parser_firstline",
     "parser_1",
     "unicode.encoding",

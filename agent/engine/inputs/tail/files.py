@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from agent.engine.inputs.tail.positions import Track
+from agent.engine.multiline import Assembler
 
 WINDOW = 262_144
 
@@ -22,7 +23,10 @@ class LongLine(Exception):
 
 
 class FollowedFile:
-    """An open file; `track` knows how far it was read. `path` is the name it was found under, `name` the one it has now."""
+    """An open file; `path` is the name it was found under, `name` its present one, `track` how far it was read.
+
+    `messages` holds lines that wait for the rest of their message, until `flush_at`.
+    """
 
     def __init__(self, name: str, fd: int, track: Track, tag: str, longest: int) -> None:
         self.path = name
@@ -31,6 +35,8 @@ class FollowedFile:
         self.track = track
         self.tag = tag
         self.rotated_at: float | None = None
+        self.messages: Assembler | None = None
+        self.flush_at: float | None = None
         self._window = max(WINDOW, longest)
         self._longest = longest
         self._skipping = False

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from agent.engine.config import InvalidProperty
 from agent.engine.inputs.tail.config import REFUSED, TailConfig
-from agent.engine.inputs.tail.files import FollowedFile, Lines, LongLine
+from agent.engine.inputs.tail.files import FollowedFile, LongLine
 from agent.engine.inputs.tail.positions import Positions
+from agent.engine.inputs.tail.records import Recorder
 from agent.engine.inputs.tail.tags import tag_maker
 from agent.engine.inputs.tail.watch import EVERYTHING, Watch, make_watch
-from agent.engine.parser import Parser
 from agent.engine.plugin import Context, Inlet
-from agent.engine.record import Batch, Record
+from agent.engine.record import Batch
 from agent.engine.regex import compile_regex
 from agent.engine.registry import inputs
 
@@ -39,7 +39,9 @@ class Tail:
             raise InvalidProperty("tag_regex", str(error)) from None
         self._config = config
         self._context = context
-        self._parser: Parser | None = context.parser("parser", config.parser) if config.parser else None
+        if config.parser and config.multiline_parser:
+            raise InvalidProperty("parser", "cannot be used together with multiline.parser")
+        self._recorder = Recorder(config, context)
         self._tag = tag_maker(context.tag, tag_regex)
         self._files: dict[int, FollowedFile] = {}
         self._given_up: set[int] = set()
@@ -71,10 +73,12 @@ class Tail:
             for key in list(ready):
                 if not await self._read(self._files[key], inlet):
                     ready.discard(key)
+            await self._flush_messages(inlet)
             self._end_rotated(ready)
             if ready:
                 continue
             if self._config.exit_on_eof and all(file.at_end for file in self._files.values()):
+                await self._flush_messages(inlet, at_once=True)
                 self._context.stop(f"{self._context.name} has read all files to their end")
                 return
             changed = await self._watch.wait(self._patience(next_look))
@@ -98,6 +102,7 @@ class Tail:
     async def _read(self, file: FollowedFile, inlet: Inlet) -> bool:
         """Hand over the next lines of a file; whether there may be more."""
         if file.notice_truncation():
+            file.messages = self._recorder.assembler()
             self._context.log.info("%s was truncated; reading from its beginning", file.name)
         try:
             lines = file.read(skip_long=self._config.skip_long_lines or self._config.truncate_long_lines)
@@ -106,88 +111,32 @@ class Tail:
             self._give_up(file)
         if lines is None:
             return False
-        batch, end = self._records(file, lines)
-        confirm = file.track.advance(end)
-        if batch.records:
-            # Without a database there is nothing to go on from after a restart: then the engine must not count on
-            # reading again.
-            durable = self._positions is not None and self._positions.durable
-            if durable:
-                await inlet.push(batch, confirm)
-            else:
-                confirm()
-                await inlet.push(batch)
-        else:
-            confirm()
+        batch, end = self._recorder.make(file, lines)
+        await self._hand_over(file, batch, end, inlet)
         if end < lines.end:
             self._give_up(file)
             return False
         return True
 
-    def _records(self, file: FollowedFile, found: Lines) -> tuple[Batch, int]:
-        """The records of some lines, and where reading goes on: before a line that is too long, else after them all."""
-        config = self._config
-        data = found.data
-        leading_zeros = len(data) - len(data.lstrip(b"\0"))  # what copytruncate may leave at the head of a file
-        lines = data[leading_zeros:].split(b"\n")
-        at, end = found.start + leading_zeros, found.end
-        starts: list[int] | None = None
-        if config.offset_key or max(map(len, lines)) >= config.buffer_max_size:
-            starts = []
-            for line in lines:
-                starts.append(at)
-                at += len(line) + 1
-            lines, starts, end = self._short_enough(lines, starts, end)
-        if b"\r" in data:
-            lines = [line[:-1] if line.endswith(b"\r") and len(line) > 1 else line for line in lines]
-        if config.skip_empty_lines:
-            kept = [i for i, line in enumerate(lines) if line and line != b"\r"]
-            starts = [starts[i] for i in kept] if starts else None
-            lines = [lines[i] for i in kept]
-        times, records = self._parse(lines)
-        if config.path_key or config.offset_key:
-            records = [self._with_place(file, r, starts[i] if starts else 0, lines[i]) for i, r in enumerate(records)]
-        return Batch(file.tag, times, records, None, end - found.start), end
+    async def _hand_over(self, file: FollowedFile, batch: Batch, end: int, inlet: Inlet) -> None:
+        """Push records and move the file's position in the same turn."""
+        confirm = file.track.advance(end, file.messages.pending_mark if file.messages else None)
+        durable = self._positions is not None and self._positions.durable
+        if batch.records and durable:
+            await inlet.push(batch, confirm)
+            return
+        confirm()  # without a database there is nothing to go on from: the engine must not count on reading again
+        if batch.records:
+            await inlet.push(batch)
 
-    def _parse(self, lines: list[bytes]) -> tuple[list[int], list[Record]]:
-        key, now = self._config.key, self._context.clock()
-        if self._parser is None:
-            return [now] * len(lines), [{key: line.decode("utf-8", "replace")} for line in lines]
-        times: list[int] = []
-        records: list[Record] = []
-        parse = self._parser.parse
-        for line in lines:
-            parsed = parse(line)
-            if parsed is None:
-                times.append(now)
-                records.append({key: line.decode("utf-8", "replace")})
-            else:
-                times.append(parsed[0] or now)
-                records.append(parsed[1])
-        return times, records
-
-    def _short_enough(self, lines: list[bytes], starts: list[int], end: int) -> tuple[list[bytes], list[int], int]:
-        limit = self._config.buffer_max_size
-        if self._config.truncate_long_lines:
-            return [line if len(line) < limit else line[: limit - 1] for line in lines], starts, end
-        long = [i for i, line in enumerate(lines) if len(line) >= limit]
-        if not long:
-            return lines, starts, end
-        if not self._config.skip_long_lines:
-            return lines[: long[0]], starts[: long[0]], starts[long[0]]
-        self._context.log.warning("%d lines longer than %d bytes are left out", len(long), limit)
-        kept = [i for i, line in enumerate(lines) if len(line) < limit]
-        return [lines[i] for i in kept], [starts[i] for i in kept], end
-
-    def _with_place(self, file: FollowedFile, record: Record, start: int, line: bytes) -> Record:
-        place: Record = {}
-        if self._config.path_key:
-            place[self._config.path_key] = file.path
-        if self._config.offset_key:
-            place[self._config.offset_key] = start
-        if self._parser is None or record.keys() == {self._config.key}:
-            return {**place, **record}
-        return {**record, **place}
+    async def _flush_messages(self, inlet: Inlet, *, at_once: bool = False) -> None:
+        """Take messages as complete that nothing was added to for their time-out."""
+        now = time.monotonic()
+        for file in list(self._files.values()):
+            if file.messages is None or file.flush_at is None or (file.flush_at > now and not at_once):
+                continue
+            file.flush_at = None
+            await self._hand_over(file, self._recorder.flush(file), file.track.read, inlet)
 
     def _find_files(self, *, first: bool = False) -> None:
         """Follow every file that the patterns match and that is not followed yet."""
@@ -245,6 +194,7 @@ class Tail:
             from_head = config.read_from_head or (not first and config.read_newly_discovered_files_from_head)
             track = self._positions.start(inode, name, 0 if from_head else _last_line_end(fd))
         file = FollowedFile(original or name, fd, track, tag, config.buffer_max_size)
+        file.messages = self._recorder.assembler()
         self._files[inode] = file
         self._context.log.info("%s: following from byte %d (inode %d)", name, track.read, inode)
         if self._watch is not None:
@@ -280,7 +230,7 @@ class Tail:
             if file.rotated_at is None or inode in ready:
                 continue
             over = time.monotonic() - file.rotated_at >= self._config.rotate_wait
-            if over and file.at_end and file.track.settled:
+            if over and file.at_end and file.track.settled and file.flush_at is None:
                 self._drop(file)
                 self._positions.forget(file.track)
 
@@ -296,11 +246,14 @@ class Tail:
     def _drop(self, file: FollowedFile) -> None:
         if self._watch is not None:
             self._watch.remove_file(file.track.inode)
+        if file.messages is not None:
+            file.track.rewind()
         file.close()
         del self._files[file.track.inode]
 
     def _patience(self, next_look: float) -> float:
         ends = [f.rotated_at + self._config.rotate_wait for f in self._files.values() if f.rotated_at is not None]
+        ends += [f.flush_at for f in self._files.values() if f.flush_at is not None]
         now = time.monotonic()
         return max(0.05, min([next_look - now, self._config.progress_check_interval, *(end - now for end in ends)]))
 

@@ -39,6 +39,7 @@ class Track:
         self.read = offset
         self.committed = offset
         self._moved = moved
+        self._pieces_end = offset
         self._pieces: deque[list[int]] = deque()  # [end, 1 when confirmed]
 
     @property
@@ -46,10 +47,14 @@ class Track:
         """Whether everything that was read is delivered."""
         return not self._pieces
 
-    def advance(self, end: int) -> Callable[[], None]:
-        """The lines up to `end` are read; call the result when they are delivered."""
+    def advance(self, end: int, safe: int | None = None) -> Callable[[], None]:
+        """The lines up to `end` are read; call the result when they are delivered.
+
+        `safe` is where to go on after a crash if that is earlier: before lines that wait for the rest of their message.
+        """
         self.read = end
-        piece = [end, 0]
+        self._pieces_end = safe if safe is not None else end
+        piece = [self._pieces_end, 0]
         self._pieces.append(piece)
 
         def confirm() -> None:
@@ -63,6 +68,10 @@ class Track:
 
         return confirm
 
+    def rewind(self) -> None:
+        """Forget the lines that wait for the rest of their message: whoever reads next begins before them."""
+        self.read = self._pieces_end
+
     def skip(self, end: int) -> None:
         """Go on at `end` without a delivery."""
         self.advance(end)()
@@ -70,7 +79,7 @@ class Track:
     def restart(self) -> None:
         """The file was truncated: start over, whatever older deliveries say later."""
         self._pieces.clear()
-        self.read = self.committed = 0
+        self.read = self.committed = self._pieces_end = 0
         self._moved(self)
 
 

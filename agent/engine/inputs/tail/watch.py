@@ -116,7 +116,10 @@ class Inotify:
         return descriptor
 
     def _read(self) -> None:
-        data = os.read(self._fd, 65536)
+        try:
+            data = os.read(self._fd, 65536)
+        except BlockingIOError:
+            return
         at = 0
         while at < len(data):
             descriptor, mask, _, length = _EVENT.unpack_from(data, at)

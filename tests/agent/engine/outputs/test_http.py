@@ -3,14 +3,18 @@
 import asyncio
 import gzip
 import json
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from agent.engine.config import InvalidProperty
-from agent.engine.plugin import Result
+from agent.engine.plugin import PluginError, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from tests.agent.engine.conftest import PluginKit
@@ -53,9 +57,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*answers: bytes | None) -> AsyncIterator[Server]:
+async def serving(*answers: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     server = Server(list(answers) or [OK])
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -183,6 +187,35 @@ async def test_a_server_that_is_away_or_silent_is_tried_again(plugins: PluginKit
     for writer in held:
         writer.close()
     listener.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, signed by itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: apt-get install openssl")
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True)
+    return certificate, key
+
+
+async def test_over_tls_the_server_is_verified_unless_told_otherwise(
+    plugins: PluginKit, certificate: tuple[Path, Path]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    async with serving(OK, tls=context) as server:
+        assert await post(plugins, server, tls=True, tls__ca_file=str(certificate[0])) == [Result.OK]
+        assert await post(plugins, server, tls=True, tls__verify=False) == [Result.OK]
+        assert await post(plugins, server, tls=True) == [Result.RETRY], "nobody vouches for the certificate"
+        named = {"tls__ca_file": str(certificate[0]), "tls__vhost": "elsewhere.example"}
+        assert await post(plugins, server, tls=True, **named) == [Result.RETRY], "it is for another name"
+        assert await post(plugins, server, tls=True, tls__verify_hostname=False, **named) == [Result.OK]
+    assert len(server.requests) == 3
+    with pytest.raises(PluginError, match="TLS files cannot be used"):
+        await post(plugins, server, tls=True, tls__ca_file="missing.pem")
 
 
 @pytest.mark.parametrize(

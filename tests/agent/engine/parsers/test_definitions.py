@@ -2,8 +2,7 @@
 
 import pytest
 
-from agent.engine.parser import build_parsers
-from agent.engine.parsers import FORMATS
+from agent.engine.parsers.table import build_parsers
 from tests.agent.engine.conftest import PluginKit
 
 
@@ -25,7 +24,7 @@ from tests.agent.engine.conftest import PluginKit
 )
 def test_a_faulty_definition_is_refused_with_the_reason(plugins: PluginKit, definition: str, message: str) -> None:
     sections = plugins.document(f"parsers:\n  - {definition}\n").parsers
-    _, faults = build_parsers(tuple(sections), FORMATS, lambda: 0)
+    _, faults = build_parsers(tuple(sections), lambda: 0)
     assert len(faults) == 1
     assert message in str(faults[0])
 

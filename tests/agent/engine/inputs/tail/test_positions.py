@@ -79,8 +79,9 @@ async def test_a_database_of_fluent_bit_is_taken_over_with_its_newer_columns(tmp
     path = tmp_path / "off.db"
     database = sqlite3.connect(path)
     database.execute(
-        "CREATE TABLE in_tail_files (id INTEGER PRIMARY KEY, name TEXT NOT NULL, offset INTEGER, inode INTEGER, created INTEGER,"
-        " rotated INTEGER DEFAULT 0, offset_marker INTEGER DEFAULT 0, offset_marker_size INTEGER DEFAULT 0)"
+        "CREATE TABLE in_tail_files (id INTEGER PRIMARY KEY, name TEXT NOT NULL, offset INTEGER, inode INTEGER,"
+        " created INTEGER, rotated INTEGER DEFAULT 0, offset_marker INTEGER DEFAULT 0,"
+        " offset_marker_size INTEGER DEFAULT 0)"
     )
     database.execute("INSERT INTO in_tail_files VALUES (3, 'a.log', 100, 42, 1, 0, 777, 64)")
     database.commit()
@@ -126,7 +127,7 @@ def test_a_database_that_cannot_be_opened_is_refused(tmp_path: Path, content: by
     path = tmp_path / ("off.db" if content else "missing/off.db")
     if content:
         path.write_bytes(content)
-    with pytest.raises(PluginError, match="offset database .* cannot be opened"):
+    with pytest.raises(PluginError, match=r"offset database .* cannot be opened"):
         Positions(path)
 
 

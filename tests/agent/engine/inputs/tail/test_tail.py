@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -35,6 +35,11 @@ def append(path: str, *lines: str) -> None:
         file.writelines(line + "\n" for line in lines)
 
 
+def _writer(path: str) -> IO[str]:
+    """A program that goes on writing to a file after it was renamed."""
+    return open(path, "a")
+
+
 def logs(sink: Sink) -> list[str]:
     return [record["log"] for record in sink.records]
 
@@ -53,8 +58,7 @@ async def test_lines_are_read_from_the_head_or_from_the_end(plugins: PluginKit, 
 
 
 async def test_a_line_is_taken_when_it_is_whole(plugins: PluginKit, sink: Sink, watching: dict[str, Any]) -> None:
-    with open("a.log", "w") as file:
-        file.write("half")
+    Path("a.log").write_text("half")
     plugin = plugins.make(inputs, "tail", path="a.log", read_from_head=True, **watching)
     async with running_input(plugin, sink):
         await eventually(lambda: plugin._files)
@@ -84,7 +88,7 @@ async def test_rotation_by_rename_loses_and_doubles_nothing(
     plugin = plugins.make(inputs, "tail", path="a.log", read_from_head=True, rotate_wait=1, db="off.db", **watching)
     async with running_input(plugin, sink):
         await sink.take(1)
-        writer = open("a.log", "a")  # noqa: SIM115  # the program that goes on writing to the renamed file
+        writer = _writer("a.log")
         os.rename("a.log", "a.log.1")
         append("a.log", "3")
         writer.write("2\n")
@@ -334,3 +338,64 @@ async def test_a_database_that_cannot_be_opened_fails_the_opening_and_holds_noth
         await plugin.open()
     await plugin.close()
     assert len(plugins.resources) == 0
+
+
+TRACE = ["Traceback (most recent call last):", '  File "x.py", line 1', "    f()", "ValueError: no"]
+
+
+async def test_a_message_over_several_lines_is_one_record(plugins: PluginKit, sink: Sink) -> None:
+    append("a.log", "start", *TRACE, "end")
+    options: dict[str, Any] = {"multiline__parser": "java, python", "read_from_head": True, "offset_key": "at"}
+    async with running_input(plugins.make(inputs, "tail", path="a.log", **options), sink):
+        await sink.take(3)
+    assert logs(sink) == ["start\n", "\n".join(TRACE) + "\n", "end\n"]
+    assert [record["at"] for record in sink.records] == [0, 6, 6 + len("\n".join(TRACE)) + 1]
+
+
+async def test_a_message_that_nothing_follows_is_complete_after_its_time_out(plugins: PluginKit, sink: Sink) -> None:
+    parsers = """
+        multiline_parsers:
+          - name: block
+            type: regex
+            flush_timeout: 100
+            rules:
+              - {state: start_state, regex: '^\\[', next_state: more}
+              - {state: more, regex: '^ ', next_state: more}
+    """
+    append("a.log", "[1", " 2")
+    plugin = plugins.make(inputs, "tail", parsers=parsers, path="a.log", read_from_head=True, multiline__parser="block")
+    async with running_input(plugin, sink):
+        await sink.take(1)
+    assert logs(sink) == ["[1\n 2\n"]
+
+
+async def test_lines_that_wait_for_the_rest_of_their_message_are_read_again_after_a_restart(plugins: PluginKit) -> None:
+    options: dict[str, Any] = {"path": "a.log", "read_from_head": True, "db": "off.db", "multiline__parser": "python"}
+    append("a.log", "start", *TRACE[:2])
+    first, second = Sink(), Sink()
+    plugin = plugins.make(inputs, "tail", **options)
+    async with running_input(plugin, first):
+        await first.take(1)
+        for ack in first.acks:
+            ack()
+        await eventually(lambda: any(file.messages.pending_mark for file in plugin._files.values()))
+    append("a.log", *TRACE[2:])
+    async with running_input(plugins.make(inputs, "tail", **options), second):
+        await second.take(1)
+    assert logs(second) == ["\n".join(TRACE) + "\n"]
+
+
+async def test_a_successor_reads_again_what_waits_for_the_rest_of_its_message(plugins: PluginKit) -> None:
+    options: dict[str, Any] = {"path": "a.log", "read_from_head": True, "multiline__parser": "python"}
+    append("a.log", "start", *TRACE[:2])
+    before, after = Sink(), Sink()
+    old, new = plugins.make(inputs, "tail", **options), plugins.make(inputs, "tail", **options)
+    async with running_input(old, before):
+        await before.take(1)
+        await new.open()
+        await eventually(lambda: any(file.messages.pending_mark for file in old._files.values()))
+    append("a.log", *TRACE[2:])
+    async with running_input(new, after):
+        await after.take(1)
+        await new.close()
+    assert logs(after) == ["\n".join(TRACE) + "\n"]

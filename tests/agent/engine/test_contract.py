@@ -1,0 +1,153 @@
+"""What every plugin must hold, whichever it is; a new one is taken in by itself."""
+
+import asyncio
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+
+from agent.engine.config import options_of, read
+from agent.engine.plugin import FilterSettings, InputSettings, OutputSettings, Result
+from agent.engine.record import Batch
+from agent.engine.registry import Registration, Registry, discover, filters, inputs, outputs, processors
+from agent.engine.schema import schema
+from headrace.config import Position, Property, Section
+from tests.agent.engine.conftest import PluginKit, Sink
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "tail": {"path": "*.log", "db": "off.db"},
+    "parser": {"key_name": "log", "parser": "kv", "parsers": "- {name: kv, format: logfmt}"},
+    "file": {"file": "out"},
+    "nest": {"operation": "nest", "nest_under": "x", "wildcard": "*"},
+    "rewrite_tag": {"rule": "$a ^x$ new false"},
+    "http": {"port": 9},
+    "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
+}
+"""Properties without which a plugin does not start, or that a test needs."""
+
+REGISTRIES: list[Registry[Any]] = [inputs, filters, outputs, processors]
+SETTINGS = {"input": InputSettings, "filter": FilterSettings, "output": OutputSettings}
+
+discover()
+EVERY = [
+    pytest.param(registry, plugin, id=f"{registry.kind} {plugin.name}")
+    for registry in REGISTRIES
+    for plugin in registry
+]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make(plugins: PluginKit, registry: Registry[Any], name: str) -> Any:
+    return plugins.make(registry, name, **NEEDED.get(name, {}))
+
+
+@pytest.mark.parametrize(("registry", "plugin"), EVERY)
+def test_a_plugin_describes_itself_and_each_property(registry: Registry[Any], plugin: Registration[Any]) -> None:
+    assert plugin.description.endswith(".")
+    assert is_dataclass(plugin.config)
+    for _, spec in options_of(plugin.config):
+        assert spec.help
+        assert spec.help[0].islower() or not spec.help[0].isalpha() or spec.help.startswith(("JSON", "SQLite", "TLS"))
+    names = [name for _, spec in options_of(plugin.config) for name in spec.names]
+    own = SETTINGS.get(registry.kind)
+    reserved = {name for _, spec in options_of(own) for name in spec.names} if own else set()
+    assert len(names) == len(set(names))
+    assert not reserved & set(names), "a property of the kind is not one of the plugin"
+    assert not plugin.refused & set(names), "a property is taken or refused, not both"
+    assert len(fields(plugin.config)) == len(options_of(plugin.config))
+
+
+@pytest.mark.parametrize(("registry", "plugin"), EVERY)
+def test_an_unknown_property_is_refused_with_the_nearest_one(
+    registry: Registry[Any], plugin: Registration[Any]
+) -> None:
+    names = [name for _, spec in options_of(plugin.config) for name in spec.names]
+    near = max(names, key=len) + "x"
+    here = Position("p.yaml", 1, 1)
+    section = Section(
+        kind=registry.kind, position=here, properties=(Property("name", plugin.name, here), Property(near, "1", here))
+    )  # type: ignore[arg-type]  # kinds are registry names
+    found = [str(fault) for fault in read(section, plugin.config, refused=plugin.refused)[1] if near in str(fault)]
+    assert len(found) == 1
+    assert f"{registry.kind} {plugin.name!r}: unknown property {near!r}; did you mean '" in found[0]
+
+
+@pytest.mark.parametrize(("registry", "plugin"), EVERY)
+def test_a_refused_property_is_named_as_not_implemented(registry: Registry[Any], plugin: Registration[Any]) -> None:
+    here = Position("p.yaml", 1, 1)
+    for name in plugin.refused:
+        section = Section(
+            kind=registry.kind,
+            position=here,
+            properties=(Property("name", plugin.name, here), Property(name, "1", here)),
+        )  # type: ignore[arg-type]  # as above
+        messages = [str(fault) for fault in read(section, plugin.config, refused=plugin.refused)[1]]
+        assert any(f"{name!r} is known to Fluent Bit but not implemented" in message for message in messages)
+
+
+@pytest.mark.parametrize(("registry", "plugin"), EVERY)
+async def test_an_instance_that_was_never_opened_or_opened_twice_over_closes_cleanly(
+    registry: Registry[Any], plugin: Registration[Any], plugins: PluginKit
+) -> None:
+    await make(plugins, registry, plugin.name).close()
+    again = make(plugins, registry, plugin.name)
+    await again.open()
+    await again.close()
+    assert len(plugins.resources) == 0
+
+
+@pytest.mark.parametrize("plugin", [p for p in inputs if p.name != "stdin"], ids=lambda plugin: plugin.name)
+async def test_an_input_ends_when_it_is_cancelled_and_leaves_nothing(
+    plugin: Registration[Any], plugins: PluginKit, sink: Sink
+) -> None:
+    instance = make(plugins, inputs, plugin.name)
+    await instance.open()
+    task = asyncio.create_task(instance.run(sink), name="input under test")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await instance.close()
+    assert len(plugins.resources) == 0
+
+
+@pytest.mark.parametrize("plugin", [*filters, *processors], ids=lambda plugin: plugin.name)
+def test_a_filter_keeps_the_lists_of_a_batch_in_step(plugin: Registration[Any], plugins: PluginKit) -> None:
+    registry = filters if plugin.name in filters else processors
+    instance = make(plugins, registry, plugin.name)
+    records = [{"a": "x", "log": "k=v"}, {}, {"a": None, "b": {"c": [1]}}, {"a": "x" * 1000}]
+    emitted: list[Batch] = []
+    batch = Batch("tag", [1, 2, 3, 4], records, [{}, {"m": 1}, {}, {}], 100)
+    for result in [instance.process(batch, emitted.append), *emitted]:
+        assert len(result.times) == len(result.records) == len(result.metadata or result.records)
+        assert all(isinstance(record, dict) for record in result.records)
+    empty = instance.process(Batch("tag"), emitted.append)
+    assert len(empty) == 0
+
+
+@pytest.mark.parametrize("plugin", list(outputs), ids=lambda plugin: plugin.name)
+async def test_an_output_does_not_change_what_it_is_given(
+    plugin: Registration[Any], plugins: PluginKit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    instance = make(plugins, outputs, plugin.name)
+    await instance.open()
+    batch = Batch("tag", [1, 2], [{"a": "é", "n": [1, {"b": None}]}, {}], [{"m": 1}, {}], 10)
+    expected = Batch("tag", [1, 2], [{"a": "é", "n": [1, {"b": None}]}, {}], [{"m": 1}, {}], 10)
+    assert await instance.write(batch) in (Result.OK, Result.RETRY)
+    assert batch == expected
+    await instance.close()
+
+
+def test_the_schema_lists_every_plugin_with_every_property() -> None:
+    shown = schema()
+    for kind, registry in {"inputs": inputs, "filters": filters, "outputs": outputs, "processors": processors}.items():
+        assert [plugin["name"] for plugin in shown[kind]] == [plugin.name for plugin in registry]
+    for plugin in shown["inputs"]:
+        assert all(
+            set(option) == {"name", "description", "default", "type"} for option in plugin["properties"]["options"]
+        )
