@@ -13,8 +13,9 @@ import platform
 import random
 import secrets
 import signal
+import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -57,12 +58,12 @@ class App:
             stack.callback(self._state.close)
             self._state.open()
             host = await self._build_host()
+            reconciler = Reconciler(host, self._notify)
+            keep_link = self._build_link(host, reconciler)
             async with asyncio.TaskGroup() as group:
-                reconciler = Reconciler(host, group, self._notify)
-                link = self._build_link(host, reconciler)
-                reconciler.start()
+                reconciler.start(group)
                 log.info("agent started", data_dir=str(self._state.folder), engines=[*map(str, host.runtimes)])
-                connection = group.create_task(link, name="control channel")
+                connection = group.create_task(keep_link(), name="control channel")
                 await self._stop.wait()
                 log.info("agent stops")
                 connection.cancel()
@@ -74,7 +75,7 @@ class App:
 
     async def _build_host(self) -> Host:
         settings = self._settings
-        environment = dict(os.environ)
+        environment = {"HOSTNAME": socket.gethostname(), **os.environ}
         runtimes = await find_runtimes(settings.engine, fluent_bit=settings.fluent_bit, environment=environment)
         return Host(
             state=self._state,
@@ -91,17 +92,17 @@ class App:
             settle_s=settings.settle_s,
         )
 
-    def _build_link(self, host: Host, reconciler: Reconciler) -> Coroutine[Any, Any, None]:
+    def _build_link(self, host: Host, reconciler: Reconciler) -> Callable[[], Coroutine[Any, Any, None]]:
         """What keeps the connection to the control plane; without an address the agent runs what it has."""
         settings = self._settings
         if not settings.server:
-            return _without_control_plane()
+            return _without_control_plane
         facts = partial(self._facts, host)
         enrolment = Enrolment(
             self._state,
             token=settings.bootstrap_token,
             facts=facts,
-            call=partial(enroll, settings.server, insecure=settings.insecure),
+            call=partial(enroll, settings.server, tls=settings.tls, insecure=settings.insecure),
             now=host.now,
             roll=host.roll,
         )
@@ -110,12 +111,13 @@ class App:
             settings.server,
             handler,
             boot_id=secrets.token_hex(8),
+            tls=settings.tls,
             insecure=settings.insecure,
             on_state=self._write_status,
         )
-        return self._keep_channel(channel, enrolment)
+        return partial(self._keep_link, channel, enrolment)
 
-    async def _keep_channel(self, channel: AgentChannel, enrolment: Enrolment) -> None:
+    async def _keep_link(self, channel: AgentChannel, enrolment: Enrolment) -> None:
         await enrolment.until_enrolled()
         self._channel = channel
         await channel.run()

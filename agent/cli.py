@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from agent import settings as settings_
 from agent.app import STATUS, App
 from agent.model import Record
 from agent.records import load
+from agent.runtimes.process import holders
 from agent.settings import Settings
 from agent.telemetry import FORMATS, set_up_logging
 from agent.trial import validate_file
@@ -58,7 +58,8 @@ def _status(options: argparse.Namespace) -> int:
     folder = options.data_dir
     if not folder.is_dir():
         raise settings_.SettingsError(f"there is no agent in {folder}; name its folder by --data-dir")
-    status = {"data_dir": str(folder), "running": _is_locked(folder / "agent.lock"), **_document(folder / STATUS)}
+    running = bool(holders(folder / "agent.lock"))
+    status = {"data_dir": str(folder), "running": running, **_document(folder / STATUS)}
     status["connected"] = bool(status["running"] and status.get("connected"))
     status["workloads"] = [_workload(path) for path in sorted((folder / "records").glob("*.json"))]
     if options.output == "json":
@@ -84,7 +85,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         token_file=options.token_file,
         name=options.name,
         labels=settings_.parse_labels(tuple(options.label)),
-        engine=Engine(options.engine),
+        engine=options.engine,
         fluent_bit=options.fluent_bit,
         policy=settings_.load_policy(
             options.policy,
@@ -92,6 +93,9 @@ def _settings(options: argparse.Namespace) -> Settings:
             deny_plugins=tuple(options.deny_plugin),
             paths=tuple(options.allow_path),
             is_root=os.geteuid() == 0,
+        ),
+        tls=settings_.load_tls(
+            enabled=options.tls, ca=options.tls_ca, certificate=options.tls_cert, key=options.tls_key
         ),
         insecure=options.channel_insecure,
         max_applies=options.max_applies,
@@ -136,12 +140,16 @@ def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
     add("--token", default="", help="the same as text; a file is safer")
     add("--name", default=settings_.default_name(environment), help="what people see")
     add("--label", action="append", default=[], metavar="KEY=VALUE", help="a claim about this host; may be repeated")
-    add("--engine", choices=[engine.value for engine in Engine], default="auto", help="what pipelines may run on")
+    add("--engine", type=Engine, choices=list(Engine), default="auto", help="what pipelines may run on")
     add("--fluent-bit", type=Path, metavar="PATH", help="the program to use; else FLUENT_BIT_BIN, else the PATH")
     add("--policy", type=Path, metavar="FILE", help="YAML rules that the control plane cannot override")
     add("--allow-plugin", action="append", default=[], metavar="NAME", help="lift a denial; may be repeated")
     add("--deny-plugin", action="append", default=[], metavar="NAME", help="deny a plugin, '*' all; may be repeated")
     add("--allow-path", action="append", default=[], metavar="PATH", help="let pipelines use this path and no other")
+    add("--tls", action="store_true", help="speak TLS to the control plane, trusting the usual authorities")
+    add("--tls-ca", type=Path, metavar="FILE", help="speak TLS, trusting these certificates (PEM)")
+    add("--tls-cert", type=Path, metavar="FILE", help="client certificate, where the control plane demands one")
+    add("--tls-key", type=Path, metavar="FILE", help="its key")
     add("--channel-insecure", action="store_true", help="plain text to a control plane that is not on loopback")
     add("--max-applies", type=int, default=4, metavar="N", help="how many workloads may change at once")
     add("--settle", type=_seconds, default=5.0, metavar="SECONDS", help="so long a change must run well to be good")
@@ -149,14 +157,17 @@ def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
 
 
 class _Adder:
-    """Adds options whose default is in the environment: `--data-dir` in HEADRACE_DATA_DIR, and so on."""
+    """Adds options whose default is in the environment: `--data-dir` in HEADRACE_AGENT_DATA_DIR, and so on.
+
+    Not in HEADRACE_SERVER or HEADRACE_TOKEN, which are those of the operators' command.
+    """
 
     def __init__(self, parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
         self._parser = parser
         self._environment = environment
 
     def __call__(self, flag: str, **details: Any) -> None:
-        value = self._environment.get("HEADRACE_" + flag.removeprefix("--").replace("-", "_").upper())
+        value = self._environment.get("HEADRACE_AGENT_" + flag.removeprefix("--").replace("-", "_").upper())
         if value is not None:
             match details.get("action"):
                 case "append":
@@ -192,17 +203,3 @@ def _document(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -1,8 +1,9 @@
 """The variables that a configuration may use, and the environment that its engine gets. Pure.
 
-`${NAME}` means, in this order: what operators set for this agent, `HEADRACE_AGENT`, `HEADRACE_LABEL_<KEY>`, and a few
-that the agent's own environment passes on (`PASSED_ON`). A child sees only those that its configuration uses, and what
-every program needs.
+`${NAME}` means, in this order: what the agent's own environment passes on (`PASSED_ON`), what operators set for this
+agent, `HEADRACE_LABEL_<KEY>` and `HEADRACE_AGENT`. A child sees only those that its configuration uses, and what every
+program needs. Names that would change the program itself (`LD_PRELOAD` and the like) are refused: whoever may set a
+variable must not get around the agent's policy by it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,24 @@ from agent.model import Plane
 from headrace.config import Document, did_you_mean, variables
 from headrace.types import Fault
 
-PASSED_ON = ("PATH", "HOME", "HOSTNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "USER")
+PASSED_ON = (
+    *(
+        "PATH",
+        "HOME",
+        "USER",
+        "HOSTNAME",
+        "NODE_NAME",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "TMPDIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"),
+)
+
+_RESERVED = re.compile("(?:LD_|DYLD_|PYTHON|LUA_|GLIBC_|GCONV_|MALLOC_|OPENSSL_).*|ENV|BASH_ENV|IFS|SHELLOPTS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +54,12 @@ class Environment:
 
 def known_variables(*, agent: str, plane: Plane, own: Mapping[str, str]) -> dict[str, str]:
     """Everything that a configuration may refer to here."""
-    known = {name: own[name] for name in PASSED_ON if name in own}
-    known["HEADRACE_AGENT"] = agent
-    known.update({label_variable(key): value for key, value in plane.labels.items()})
-    known.update(plane.values)
-    return known
+    return {
+        "HEADRACE_AGENT": agent,
+        **{label_variable(key): value for key, value in plane.labels.items()},
+        **plane.values,
+        **{name: own[name] for name in PASSED_ON if name in own},
+    }
 
 
 def label_variable(key: str) -> str:
@@ -53,16 +72,19 @@ def environment_of(document: Document, known: Mapping[str, str]) -> Environment:
     used: dict[str, str] = {}
     faults: list[Fault] = []
     for reference in variables(document):
-        if known.get(reference.name):
-            used[reference.name] = known[reference.name]
+        name, place = reference.name, reference.position
+        if _RESERVED.fullmatch(name):
+            message = f"variable {name!r} would change the engine itself; choose another name"
+        elif known.get(name):
+            used[name] = known[name]
             continue
-        if reference.default is not None:
+        elif reference.default is not None:
             continue
-        place = reference.position
-        message = (
-            f"variable {reference.name!r} is not set for this agent{did_you_mean(reference.name, known)}; "
-            f"set it for a selector that matches the agent, or write ${{{reference.name}:-default}}"
-        )
+        else:
+            message = (
+                f"variable {name!r} is not set for this agent{did_you_mean(name, known)}; "
+                f"set it for a selector that matches the agent, or write ${{{name}:-default}}"
+            )
         faults.append(Fault(message=message, file=place.file, line=place.line, column=place.column))
     basics = {name: known[name] for name in PASSED_ON if name in known}
     return Environment(values={**basics, **used}, used=used, faults=tuple(faults))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
@@ -15,9 +14,10 @@ from agent.runtimes import child_log
 from agent.workload import Workload
 from headrace.client import Identity
 from headrace.content import unpack
-from headrace.errors import HeadraceError, NotFoundError
+from headrace.errors import HeadraceError, LimitError, NotFoundError
 from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.messages import Answer, Command, Complete, Desired, Remove, Secrets, Variables, Welcome
+from headrace.names import validate_name
 from headrace.session import PlaneSeen
 from headrace.types import CommandKind, Facts, Fault, Observed
 
@@ -25,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 MAX_LOG_LINES = 5000
 MAX_LOG_BYTES = 512 << 10
-
-_PIPELINE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Handler:
@@ -81,15 +79,9 @@ class Handler:
 
     async def on_desired(self, desired: Desired) -> None:
         pipeline, generation = desired.pipeline, desired.generation
-        if not _PIPELINE.fullmatch(pipeline):
-            log.error("desired pipeline has a name that cannot be", pipeline=pipeline)
-            return
-        is_new = self._reconciler.find(pipeline) is None
-        if is_new and len(self._reconciler.observed()) >= self._limits.pipelines_per_agent:
-            most = self._limits.pipelines_per_agent
-            self._reconciler.refuse(pipeline, generation, Fault(message=f"an agent takes {most} pipelines, no more"))
-            return
         try:
+            validate_name(pipeline, "pipeline")
+            self._check_room(pipeline)
             data = unpack(desired, self._limits) if desired.payload else None
         except HeadraceError as error:
             self._reconciler.refuse(pipeline, generation, Fault(message=error.message))
@@ -122,6 +114,12 @@ class Handler:
     async def on_refused(self, error: HeadraceError) -> bool:
         log.error("the control plane refuses this agent; its pipelines run on", reason=error.message)
         return error.code == "unauthenticated" and await self._enrol()
+
+    def _check_room(self, pipeline: str) -> None:
+        """Raises LimitError."""
+        most = self._limits.pipelines_per_agent
+        if self._reconciler.find(pipeline) is None and self._reconciler.count >= most:
+            raise LimitError(f"pipeline {pipeline!r}: this agent runs {most} pipelines, which is the limit")
 
     async def _restart(self, command: Command) -> Answer:
         self._named(command).restart()

@@ -137,14 +137,15 @@ def _keep_up(at: Situation, desired: Target) -> Action:
 
 
 def _live_with_failure(at: Situation, desired: Target) -> Action:
-    """The old content runs on if it can; else the last good one comes back."""
+    """The old content runs on if it can; else the last good one comes back, or what ran where none was good yet."""
     due = None if at.is_quarantined else at.retry_at
     if due is not None and at.now >= due:
         return _attempt(at, desired)
     if at.alive:
         return Keep(due)
-    if at.good is None:
+    fallback = at.good or (at.running if at.running != desired else None)
+    if fallback is None:
         return Keep(due)
     if at.now >= at.restart_at:
-        return Revive(at.good)
+        return Revive(fallback)
     return Keep(at.restart_at if due is None else min(due, at.restart_at))

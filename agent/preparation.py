@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from agent.environment import Environment, environment_of
-from agent.folders import name_faults
+from agent.file_names import name_faults
 from agent.policy import Policy
 from headrace.config import ConfigError, Document, Read, parse, parse_time, substitute
 from headrace.content import Content

@@ -28,18 +28,19 @@ HOUSEKEEPING_S = 30.0
 
 
 class Reconciler:
-    """Runs the workloads in `group`; `changed` hears of every pipeline whose Observed is another."""
+    """Runs the workloads in a task group; `changed` hears of every pipeline whose Observed is another."""
 
-    def __init__(self, host: Host, group: asyncio.TaskGroup, changed: Callable[[str], None]) -> None:
+    def __init__(self, host: Host, changed: Callable[[str], None]) -> None:
         self._host = host
-        self._group = group
         self._changed = changed
         self._workloads: dict[str, Workload] = {}
         self._refused: dict[str, Observed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup
 
-    def start(self) -> None:
-        """Take up what is on disk."""
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Take up what is on disk; comes before everything else."""
+        self._group = group
         self._spawn(self._keep_house(), "housekeeping")
         for record in list(self._host.state.records.values()):
             if record.removal is None or record.removal.at is None:
@@ -79,10 +80,13 @@ class Reconciler:
         self._changed(pipeline)
 
     def remove(self, pipeline: str, removal: Removal) -> None:
-        """Stop a pipeline; one that is not here is gone already."""
+        """Stop a pipeline; one that is not here is gone already, but for its data."""
         self._refused.pop(pipeline, None)
+        record = self._host.state.records.get(pipeline)
         if pipeline in self._workloads:
             self._workloads[pipeline].remove(removal)
+        elif record is not None and removal.purge:
+            self._purge(record)
         self._changed(pipeline)
 
     def refresh(self) -> None:
@@ -93,6 +97,11 @@ class Reconciler:
     def find(self, pipeline: str) -> Workload | None:
         """A workload by its pipeline."""
         return self._workloads.get(pipeline)
+
+    @property
+    def count(self) -> int:
+        """How many pipelines run here, or try to."""
+        return len(self._workloads)
 
     def observed(self) -> Mapping[str, Observed]:
         """What runs here and what was tried, by pipeline."""
@@ -137,6 +146,9 @@ class Reconciler:
             deadline = self._host.now() - DATA_KEPT
             for record in list(self._host.state.records.values()):
                 if record.removal and record.removal.at and (record.removal.purge or record.removal.at < deadline):
-                    self._host.folder(record.pipeline).purge()
-                    self._host.state.forget(record.pipeline)
+                    self._purge(record)
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    def _purge(self, record: Record) -> None:
+        self._host.folder(record.pipeline).purge()
+        self._host.state.forget(record.pipeline)

@@ -1,4 +1,4 @@
-"""The agent's settings: defaults, over them the environment (`HEADRACE_…`), over that the command line.
+"""The agent's settings: defaults, over them the environment (`HEADRACE_AGENT_…`), over that the command line.
 
 Reads the files that the settings name, and nothing else.
 """
@@ -16,6 +16,9 @@ import yaml
 
 from agent.errors import AgentError
 from agent.policy import DENIED_AS_ROOT, Policy, policy_of
+from headrace.errors import InvalidError
+from headrace.names import validate_label_key, validate_label_value
+from headrace.security import ClientTls
 from headrace.types import Engine
 
 NO_POLICY = Policy()
@@ -41,6 +44,7 @@ class Settings:
     engine: Engine = Engine.AUTO
     fluent_bit: Path | None = None
     policy: Policy = NO_POLICY
+    tls: ClientTls | None = None
     insecure: bool = False
     max_applies: int = 4
     settle_s: float = 5.0
@@ -96,12 +100,28 @@ def load_policy(
     )
 
 
+def load_tls(*, enabled: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> ClientTls | None:
+    """None without TLS; any of the files asks for it. Raises SettingsError."""
+    if not (enabled or ca or certificate or key):
+        return None
+    if bool(certificate) != bool(key):
+        raise SettingsError("a client certificate needs both --tls-cert and --tls-key")
+    try:
+        read = [path.read_bytes() if path else b"" for path in (ca, certificate, key)]
+    except OSError as error:
+        raise SettingsError(f"TLS file {error.filename} cannot be read: {error.strerror}") from error
+    return ClientTls(ca=read[0], certificate=read[1], key=read[2])
+
+
 def parse_labels(pairs: tuple[str, ...]) -> dict[str, str]:
     """`k=v` each. Raises SettingsError."""
     labels: dict[str, str] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
-        if not separator or not key:
+        if not separator:
             raise SettingsError(f"label {pair!r} must be KEY=VALUE")
-        labels[key] = value
+        try:
+            labels[validate_label_key(key)] = validate_label_value(value)
+        except InvalidError as error:
+            raise SettingsError(f"label {pair!r}: {error.message}") from error
     return labels

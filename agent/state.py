@@ -6,8 +6,9 @@
     blobs/<sha256>           canonical content
 
 Each file is replaced atomically (write aside, flush to the disk, rename), so a reader finds the old or the new one,
-whatever happens in between. Memory comes first: what cannot be written is kept there, `trouble` says why, and `flush`
-tries again; an agent with a full disk goes on. Called from the event loop only, and blocks it for a small write.
+whatever happens in between; after a power cut it may be the old one, and the control plane says again what is missing.
+Memory comes first: what cannot be written is kept there, `trouble` says why, and `flush` tries again; an agent with a
+full disk goes on. Called from the event loop only, and blocks it for a small write.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ class State:
             self._unwritten[path] = data
         else:
             self._unwritten.pop(path, None)
+            if not self._unwritten:
+                self.trouble = ""
 
     def _read(self, path: Path, cls: type[Any]) -> Any:
         """The value in a file, None when there is none; what cannot be read is moved aside, never overwritten."""
@@ -185,11 +188,6 @@ def replace_file(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(name)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _lock(path: Path) -> int:

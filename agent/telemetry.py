@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from headrace.logs import to_stderr
+
 FORMATS = ("auto", "console", "json")
 
 
@@ -27,6 +29,5 @@ def set_up_logging(format: str = "auto", level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=to_stderr,
     )

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from agent import attempts
 from agent.change import Change, Outcome, SupersededError, disk_fault
 from agent.contents import Contents
 from agent.errors import AgentError, ConfigurationFault
@@ -31,7 +31,7 @@ from agent.runtimes import EngineLostError
 from agent.runtimes.log_lines import is_environment
 from agent.truths import has_other_good, is_settling, observed_of, situation_of
 from agent.vitals import Vitals
-from headrace.types import Attempt, AttemptState, Fault, Observed, Step
+from headrace.types import AttemptState, Fault, Observed, Step
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +61,7 @@ class Workload:
         if target.generation <= self.record.generation:
             return
         self._start_over()
-        self._save(desired=target, removal=None, attempt=Attempt(generation=target.generation, at=self._host.now()))
+        self._save(desired=target, removal=None, attempt=attempts.pending(target, self._host.now()))
         self._newer.set()
         self._wake.set()
 
@@ -82,7 +82,7 @@ class Workload:
         """Try the desired generation again, whatever became of it."""
         self._start_over()
         if self.record.desired is not None:
-            self._save(attempt=Attempt(generation=self.record.desired.generation, at=self._host.now()))
+            self._save(attempt=attempts.pending(self.record.desired, self._host.now()))
         self._wake.set()
 
     def restart(self) -> None:
@@ -167,6 +167,7 @@ class Workload:
             if self.record.desired != target or self.record.removal is not None:
                 return
             self._newer.clear()
+            before = self.record.run
             change = Change(
                 target,
                 runner=self._runner,
@@ -181,11 +182,12 @@ class Workload:
                 self._log.info("superseded", generation=target.generation)
                 return
         if outcome.run is None:
+            self._save(run=before)
             self._failed(target, outcome)
             return
         self._start_over()
         self._vitals.started()
-        attempt = Attempt(generation=target.generation, state=AttemptState.OK, step=Step.SETTLE, at=self._host.now())
+        attempt = attempts.succeeded(target, self._host.now())
         if self.record.desired == target:
             self._save(attempt=attempt, attempt_basis=outcome.basis, run=outcome.run, notes=outcome.notes)
         else:  # Something newer is desired by now; what runs is true all the same.
@@ -199,7 +201,7 @@ class Workload:
         assert record.run
         assert prepared
         self._save(
-            attempt=Attempt(generation=target.generation, state=AttemptState.OK, step=Step.SETTLE, at=self._host.now()),
+            attempt=attempts.succeeded(target, self._host.now()),
             attempt_basis=prepared.basis,
             run=replace(record.run, target=target),
             good=target if record.good and record.good.sha256 == target.sha256 else record.good,
@@ -214,16 +216,7 @@ class Workload:
         self._failures += 1
         delay = retry_delay(self._failures, self._host.roll())
         self._retry_at = self._host.clock() + delay
-        now = self._host.now()
-        attempt = Attempt(
-            generation=target.generation,
-            state=AttemptState.FAILED,
-            step=outcome.step,
-            faults=outcome.faults,
-            quarantined=outcome.is_quarantined,
-            retry_at=None if outcome.is_quarantined else now + timedelta(seconds=delay),
-            at=now,
-        )
+        attempt = attempts.failed(target, outcome, self._host.now(), retry_in=delay)
         self._save(attempt=attempt, attempt_basis=outcome.basis)
 
     # What runs.
@@ -292,7 +285,8 @@ class Workload:
         faults = self._runner.last_faults()
         if is_settling(self.record):
             because = Fault(message=f"{ending}, while it settled")
-            self._fail_settling((because, *faults), is_quarantined=not (ending.was_sent or is_environment(faults)))
+            is_outside = ending.status is None or ending.was_sent or is_environment(faults)
+            self._fail_settling((because, *faults), is_quarantined=not is_outside)
         self._count_exit(ending, "; ".join(str(fault) for fault in faults))
         self._wake.set()
 
@@ -324,11 +318,17 @@ class Workload:
     # The record.
 
     def _tell(self, target: Target, state: AttemptState, step: Step) -> None:
-        """Where the attempt is: not worth a write to the disk."""
+        """Where the attempt is: not worth a write to the disk, until the engine is touched.
+
+        An agent that is killed from then on leaves one that runs the old content or the new one. With its basis
+        unknown the next agent takes it for neither, and starts a new one.
+        """
         if self.record.desired == target:
-            attempt = Attempt(generation=target.generation, state=state, step=step, at=self._host.now())
+            attempt = attempts.under_way(target, state, step, self._host.now())
             self.record = replace(self.record, attempt=attempt)
             self._changed(self.pipeline)
+        if step is Step.APPLY and self.record.run is not None:
+            self._save(run=replace(self.record.run, basis=""))
 
     def _start_over(self) -> None:
         self._failures = 0

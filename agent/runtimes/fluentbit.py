@@ -36,7 +36,7 @@ class Deadlines:
     """Seconds; `stop` comes on top of the grace that a pipeline asks for."""
 
     start: float = 20.0
-    reload: float = 20.0
+    reload: float = 10.0
     stop: float = 5.0
     answer: float = 3.0
     validate: float = 30.0
@@ -219,10 +219,10 @@ class FluentBitInstance:
     async def report(self) -> Report:
         try:
             is_well = await self._monitor.is_well()
-            metrics = await self._monitor.get("/api/v1/metrics")
+            metrics = await self._monitor.metrics()
         except MonitorError as error:
             raise EngineLostError(f"the engine does not answer: {error}") from error
-        outputs = metrics.get("output", {}) if isinstance(metrics, dict) else {}
+        outputs = metrics.get("output", {})
         given_up = {name: sum(int(each.get(key, 0)) for key in _GIVEN_UP) for name, each in outputs.items()}
         total = sum(given_up.values())
         names = ", ".join(name for name, count in given_up.items() if count)

@@ -36,6 +36,12 @@ class Monitor:
             raise MonitorError(f"{path}: answered {status}")
         return body.decode(errors="replace")
 
+    async def metrics(self) -> dict[str, Any]:
+        """Counters by plugin; empty while Fluent Bit has not gathered any yet, which takes it a second or two."""
+        status, body = await self._call("GET", "/api/v1/metrics")
+        answer = {} if status == 404 else _json("/api/v1/metrics", status, body)
+        return answer if isinstance(answer, dict) else {}
+
     async def is_well(self) -> bool:
         """Whether the engine answers and calls itself healthy."""
         status, _ = await self._call("GET", "/api/v1/health")

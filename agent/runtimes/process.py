@@ -139,9 +139,15 @@ class Process:
 
 async def end_holders(lock: Path, patience: float) -> None:
     """End every process that holds this lock: children of an agent that was killed before it could write their pid."""
-    strays = [Process(pid, os.pidfd_open(pid), None) for pid in holders(lock)]
-    for stray in strays:
-        await stray.stop(patience)
+    for pid in holders(lock):
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        if pid == os.getpid() or pid not in holders(lock):
+            os.close(pidfd)
+        else:
+            await Process(pid, pidfd, None).stop(patience)
 
 
 def holders(lock: Path) -> tuple[int, ...]:
@@ -150,7 +156,7 @@ def holders(lock: Path) -> tuple[int, ...]:
         wanted = os.stat(lock)
     except OSError:
         return ()
-    return tuple(pid for pid in _pids() if pid != os.getpid() and _has_open(pid, wanted))
+    return tuple(pid for pid in _pids() if _has_open(pid, wanted))
 
 
 def start_time(pid: int) -> int | None:

@@ -25,9 +25,10 @@ from headrace.types import Engine, EngineInfo, Fault
 class FakeInstance:
     """One engine; a test ends it by `end`."""
 
-    def __init__(self, pid: int, launch: Launch) -> None:
+    def __init__(self, pid: int, launch: Launch, gate: asyncio.Event) -> None:
         self.child = Child(pid=pid, start_time=pid, port=launch.port, config=launch.config.name)
         self.launch = launch
+        self._gate = gate
         self.fault, self.mark = _read(launch)
         self.reloads = 0
         self.given_up = 0
@@ -47,8 +48,8 @@ class FakeInstance:
             callback()
 
     async def reload(self, launch: Launch) -> None:
-        await asyncio.sleep(0)
         fault, mark = _read(launch)
+        await self._gate.wait()
         if fault == "refused":
             raise ConfigurationFault(Fault(message=f"{mark}: refused"))
         if fault in ("lost", "start", "taken"):
@@ -81,7 +82,7 @@ class FakeRuntime:
         self.gate = asyncio.Event()
         """Clear it to hold every dry run."""
         self.start_gate = asyncio.Event()
-        """Clear it to hold every start."""
+        """Clear it to hold every start and reload."""
         self.gate.set()
         self.start_gate.set()
         self._pids = itertools.count(1)
@@ -112,7 +113,7 @@ class FakeRuntime:
             raise ConfigurationFault(Fault(message=f"{mark}: cannot start"))
         if fault == "taken" and not self.is_free:
             raise EnvironmentFault(Fault(message=f"{mark}: port taken"))
-        instance = FakeInstance(next(self._pids), launch)
+        instance = FakeInstance(next(self._pids), launch, self.start_gate)
         self.instances.append(instance)
         return instance
 

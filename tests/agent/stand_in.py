@@ -5,7 +5,7 @@ It reads from its configuration which fault to show, wherever `fault:NAME` stand
     plugin    dry run and start refuse the configuration, as for a plugin that does not exist
     start     passes the dry run, and ends with an error while it starts
     bind      the same, because a port is taken
-    crash     ends half a second after it has started
+    crash     starts, and ends as soon as somebody looks how it is doing
     swallow   answers a reload with `done` and does nothing
     wedge     the same, and from then on ignores TERM
     disabled  answers a reload with `not enabled`
@@ -67,8 +67,6 @@ class Engine:
             case "bind":
                 say(TAKEN)
                 os._exit(255)
-            case "crash":
-                threading.Timer(0.5, lambda: os._exit(3)).start()
         say(f"[ info] running {os.environ.get('MARK', '')}")
 
     def reload(self) -> None:
@@ -93,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"hot_reload_count": engine.reloads})
         elif self.path == "/api/v1/uptime":
             self.answer(200, {"uptime_sec": 1})
+        elif self.path == "/api/v1/health" and engine.fault == "crash":
+            os._exit(3)
         elif self.path == "/api/v1/health":
             self.answer(500 if engine.fault == "sick" else 200, None)
         elif self.path == "/api/v1/metrics":

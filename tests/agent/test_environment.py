@@ -55,6 +55,21 @@ def test_what_the_configuration_sets_itself_is_not_missing(text: str) -> None:
     assert environment_of(parse(text), known()).faults == ()
 
 
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "LUA_CPATH", "OPENSSL_CONF", "ENV"])
+def test_a_variable_that_would_change_the_engine_itself_is_refused(name: str) -> None:
+    plane = Plane(values={name: "x"})
+    document = parse(f"[INPUT]\n  name ${{{name}:-y}}\n")
+    environment = environment_of(document, known_variables(agent="n", plane=plane, own={}))
+    assert "would change the engine itself" in environment.faults[0].message
+    assert name not in environment.values
+
+
+def test_an_operator_does_not_set_what_the_agent_passes_on() -> None:
+    plane = Plane(values={"PATH": "/tmp/evil", "TZ": "CET"})
+    values = known_variables(agent="n", plane=plane, own={"PATH": "/bin"})
+    assert (values["PATH"], values["TZ"]) == ("/bin", "CET")
+
+
 def test_the_digest_follows_only_what_is_used() -> None:
     document = parse("[INPUT]\n  name tail\n  path ${LOG}\n")
     one = environment_of(document, {"LOG": "a", "OTHER": "1"}).digest

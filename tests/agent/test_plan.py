@@ -54,6 +54,8 @@ TABLE: list[tuple[str, Situation, Action]] = [
     ("it is good and died", replace(OK, good=NEW, alive=False), Revive(NEW)),
     ("it is good, died, and has to wait", replace(OK, good=NEW, alive=False, restart_at=130.0), Keep(130.0)),
     ("it cannot work and nothing was ever good", QUARANTINED, Keep()),
+    ("it cannot work and nothing else ran before", replace(QUARANTINED, running=NEW), Keep()),
+    ("it cannot work and what ran before is down", replace(QUARANTINED, running=OLD), Revive(OLD)),
     ("it cannot work and the old one runs on", replace(QUARANTINED, **RUNS_OLD), Keep()),
     ("it cannot work and the last good one is down", replace(QUARANTINED, good=OLD), Revive(OLD)),
     ("the last good one has to wait", replace(QUARANTINED, good=OLD, restart_at=130.0), Keep(130.0)),
@@ -109,12 +111,12 @@ def test_a_removed_pipeline_is_only_ever_stopped(at: Situation) -> None:
 
 
 @given(situations)
-def test_only_what_is_desired_or_was_good_is_ever_started(at: Situation) -> None:
+def test_only_what_is_desired_or_ran_before_is_ever_started(at: Situation) -> None:
     match plan(at):
         case Start(target) | Reload(target) | Replace(target) | Acknowledge(target) | Settle(target):
             assert target == at.desired
         case Revive(target):
-            assert target in (at.desired, at.good)
+            assert target in (at.desired, at.good, at.running)
             assert not at.alive
 
 

@@ -66,6 +66,11 @@ async def test_a_body_without_a_length_ends_with_the_connection() -> None:
         assert await monitor.text("/") == "plain"
 
 
+async def test_metrics_that_are_not_gathered_yet_are_none_and_no_error() -> None:
+    async with answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as (monitor, _):
+        assert await monitor.metrics() == {}
+
+
 @pytest.mark.parametrize(("status", "is_well"), [(200, True), (500, False), (404, False)])
 async def test_health_is_the_status(status: int, is_well: bool) -> None:
     async with answering(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode()) as (monitor, _):
