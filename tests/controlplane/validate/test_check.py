@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import headrace.cli
 from agent.engine.registry import discover
 from agent.engine.schema import schema
 from controlplane.validate import Findings, FleetFacts, check
@@ -19,6 +20,7 @@ from headrace.types import Engine, EngineInfo
 from tests.controlplane.validate.fleet import CATALOGUES, OURS, REAL, agent, facts, inputs, manifest
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/pipeline.yaml"))
+EXAMPLES.append(Path(headrace.cli.__file__).with_name("demo.yaml"))
 
 WORDS = st.sampled_from(
     [
@@ -100,7 +102,7 @@ def test_a_long_text_is_not_repeated_whole() -> None:
     assert len(str(fault)) < 1200
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_examples_are_valid_on_the_embedded_engine(path: Path) -> None:
     discover()
     engine = EngineInfo(engine=Engine.EMBEDDED, catalogue_sha256="own")

@@ -89,6 +89,14 @@ def test_a_path_that_an_operator_decides_conflicts_where_it_is_the_same() -> Non
     assert found.endswith("on agent 'a'")
 
 
+@pytest.mark.parametrize(
+    ("selector", "named"), [("role in (edge,core)", "agents 'a', 'b'"), ("role=edge,port", "agent 'a'"), ("!x", "b'")]
+)
+def test_however_the_other_selects_its_agents_it_is_found(selector: str, named: str) -> None:
+    (found,) = errors(manifest(inputs(TCP)), fleet(inputs(TCP), selector))
+    assert found.endswith(named)
+
+
 def test_two_pipelines_of_one_change_are_told_of_each_other() -> None:
     one, two = manifest(inputs(TCP), "one"), manifest(inputs(TCP), "two")
     assert "pipeline 'two'" in errors(one, None, two)[0]

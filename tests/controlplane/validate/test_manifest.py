@@ -13,7 +13,7 @@ from headrace.limits import Limits
 from tests.controlplane.validate.fleet import agent, facts, inputs, manifest
 
 GOOD = manifest(inputs("name: dummy, tag: t"))
-SMALL = Limits(configuration=200, file=10, pipeline=220)
+SMALL = Limits(configuration=200, file=10, pipeline=300)
 
 
 def messages(**changes: Any) -> list[str]:
@@ -35,9 +35,10 @@ def test_nothing_is_said_about_a_good_manifest() -> None:
         ({"labels": {"a": "c d"}}, "labels: label value 'c d'"),
         ({"description": "x" * 5000}, "the description has 5000 characters, the limit is 4096"),
         ({"config": " \n"}, "its configuration is empty"),
+        ({"config": "# \ud800"}, "halves of characters"),
         ({"config": "#" * 201}, "its configuration has 201 bytes, the limit is 200"),
         ({"files": (File(name="a", content=b"x" * 11),)}, "its file 'a' has 11 bytes, the limit is 10"),
-        ({"files": tuple(File(name=n, content=b"x" * 10) for n in "abcdefgh")}, "its content, as it is sent, has"),
+        ({"files": tuple(File(name=n, content=b"x" * 10) for n in "abcdefghijkl")}, "its content, as it is sent, has"),
         ({"secrets": (SecretReference(name="db", env="P"),)}, "refers to secrets ('db'), which this version does not"),
     ],
 )
