@@ -22,7 +22,7 @@ from agent.records import load
 from agent.runtimes.process import holders
 from agent.settings import Settings
 from agent.telemetry import FORMATS, set_up_logging
-from agent.trial import validate_file
+from agent.validation import validate_file
 from headrace.errors import HeadraceError
 from headrace.types import Engine
 

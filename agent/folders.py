@@ -74,10 +74,11 @@ class Folder:
         names = {path.name for path in self.revision(sha256).iterdir()} - set(NAMES.values())
         for name in names:
             self._link(name)
-        aside = self.path / ".current"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(Path("rev") / sha256)
-        os.replace(aside, self.path / "current")
+        if before != sha256:
+            aside = self.path / ".current"
+            aside.unlink(missing_ok=True)
+            aside.symlink_to(Path("rev") / sha256)
+            os.replace(aside, self.path / "current")
         for path in self.path.iterdir():
             if path.is_symlink() and path.name not in names and path.name != "current":
                 path.unlink()
@@ -128,7 +129,12 @@ class Folder:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, also for an engine that reads it at this moment."""
+    """Whole or not at all, also for an engine that reads it at this moment.
+
+    What is there already is left alone: an engine that died comes back on a full disk, too.
+    """
+    if path.is_file() and path.read_bytes() == data:
+        return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,6 @@ from agent.folders import Folder
 from agent.policy import Policy
 from agent.preparation import Prepared, prepare
 from agent.runtimes import Runtime, resolve
-from agent.runtimes.listeners import Listener
 from agent.state import State
 from headrace.content import Content
 from headrace.types import Engine
@@ -57,32 +55,3 @@ class Host:
             folder=str(self.folder(pipeline).path),
             version=self.version,
         )
-
-
-def free_port(wanted: int = 0) -> int:
-    """A loopback port that is free now: the wanted one if it is."""
-    for port in (wanted, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("no free port on loopback")
-
-
-def bind_error(listener: Listener) -> str:
-    """Why a port cannot be bound now; empty when it can."""
-    kind = socket.SOCK_STREAM if listener.protocol == "tcp" else socket.SOCK_DGRAM
-    try:
-        family, _, _, _, address = socket.getaddrinfo(listener.host, listener.port, type=kind)[0]
-        with socket.socket(family, kind) as probe:
-            if kind == socket.SOCK_STREAM:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            if kind == socket.SOCK_STREAM:
-                probe.listen(1)
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""

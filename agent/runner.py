@@ -35,6 +35,7 @@ class Runner:
         self._on_end = on_end
         self._instance: Instance | None = None
         self._listeners: frozenset[Listener] = frozenset()
+        self._port = 0
         self._is_changing = False
         self._log_offset = 0
 
@@ -45,6 +46,7 @@ class Runner:
 
     def adopt(self, run: Run, prepared: Prepared | None) -> bool:
         """Take over the process of an earlier agent; whether it still runs."""
+        self._port = run.child.port
         runtime = self._host.runtimes.get(run.engine) or next(iter(self._host.runtimes.values()))
         launch = Launch(
             folder=self.folder.path,
@@ -65,16 +67,16 @@ class Runner:
         """Write a content beside the current one, ready to be switched to. Raises ConfigurationFault and OSError."""
         if prepared.render_faults or prepared.document is None:
             raise ConfigurationFault(*prepared.render_faults)
-        running = self.instance
-        port = running.child.port if running else free_port(self._instance.child.port if self._instance else 0)
-        rendered = render(prepared.document, port=port, storage=str(self.folder.data))
+        # The same port as long as that can be, so that the same content is the same text.
+        self._port = self.instance.child.port if self.instance else free_port(self._port)
+        rendered = render(prepared.document, port=self._port, storage=str(self.folder.data))
         self.folder.write(target.sha256, prepared.content.files, name=rendered.name, text=rendered.text)
         launch = Launch(
             folder=self.folder.path,
             config=self.folder.current(rendered.name),
             sha256=rendered.sha256,
             environment=prepared.environment.values,
-            port=port,
+            port=self._port,
             log=self.folder.log,
             lock=self.folder.lock,
             grace=prepared.grace,

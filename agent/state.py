@@ -132,7 +132,7 @@ class State:
         waiting, self._unwritten = self._unwritten, {}
         self.trouble = ""
         for path, data in waiting.items():
-            self._put(path, data)
+            self._replace(path, data)
 
     def _record_path(self, pipeline: str) -> Path:
         return self.folder / "records" / f"{pipeline}.json"
@@ -142,6 +142,11 @@ class State:
         self._put(path, json.dumps(document, indent=1, sort_keys=True).encode())
 
     def _put(self, path: Path, data: bytes) -> None:
+        """Write, and with it what waits, once the disk takes writes again."""
+        if self._replace(path, data) and self.trouble:
+            self.flush()
+
+    def _replace(self, path: Path, data: bytes) -> bool:
         try:
             replace_file(path, data)
         except OSError as error:
@@ -149,10 +154,9 @@ class State:
                 log.error("state is not on disk", path=str(path), reason=error.strerror)
             self.trouble = f"the agent's state is not on disk: {path}: {error.strerror}; free some space"
             self._unwritten[path] = data
-        else:
-            self._unwritten.pop(path, None)
-            if not self._unwritten:
-                self.trouble = ""
+            return False
+        self._unwritten.pop(path, None)
+        return True
 
     def _read(self, path: Path, cls: type[Any]) -> Any:
         """The value in a file, None when there is none; what cannot be read is moved aside, never overwritten."""

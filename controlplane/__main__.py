@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from controlplane.app import opened, serve
@@ -62,10 +63,10 @@ def _migrate(options: argparse.Namespace, settings: Settings) -> int:
 
 def _backup(options: argparse.Namespace, settings: Settings) -> int:
     async def run() -> None:
-        async with opened(settings.state_url) as store:
+        async with opened(settings.state_url) as store, aclosing(store.dump()) as pieces:
             with options.file.open("xb") as file:
                 os.fchmod(file.fileno(), 0o600)
-                async for piece in store.dump():
+                async for piece in pieces:
                     file.write(piece)
 
     try:

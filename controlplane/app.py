@@ -46,6 +46,8 @@ from headrace.errors import UnavailableError
 from headrace.security import parse_address
 from headrace.server import ChannelService, Listener, ManagementService
 
+_LAST_WORDS_S = 5.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -101,8 +103,10 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
             background = [tasks.create_task(work, name=name) for name, work in parts.background().items()]
             try:
                 async with AsyncExitStack() as doors:
-                    yield await parts.open_doors(doors)
-                await parts.intake.flush()
+                    running = await parts.open_doors(doors)
+                    await parts.say("plane.started")
+                    yield running
+                await parts.last_words()
             finally:
                 for task in background:
                     task.cancel()
@@ -118,7 +122,7 @@ class _Parts:
         self.settings = settings
         self.store = store
         rng = random.Random()
-        replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.replica = replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         lease_s = settings.timings.lost
         self.view = View(limits=settings.limits)
         self.meters = Meters()
@@ -126,13 +130,16 @@ class _Parts:
         self.changes = Changes(store)
         self.catalogues = Catalogues(store=store)
         self.claims = Claims(store=store, replica=replica, lease_s=lease_s, clock=clock)
-        self.intake = Intake(store=store, view=self.view, clock=clock, rng=rng, meters=self.meters)
+        self.intake = Intake(
+            store=store, view=self.view, clock=clock, rng=rng, meters=self.meters, limits=settings.limits
+        )
         self.fleet = Fleet.over(
             store=store,
             view=self.view,
             changes=self.changes,
             catalogues=self.catalogues,
             clock=clock,
+            monotonic=time.monotonic,
             limits=settings.limits,
             confirm_floor=settings.confirm_floor,
         )
@@ -158,6 +165,8 @@ class _Parts:
                 clock=clock,
             ),
             commands=self.fleet.commands,
+            uploads=self.fleet.uploads,
+            view=self.view,
             meters=self.meters,
             renew_s=settings.heartbeat_s,
             sweep_s=min(5.0, settings.timings.suspect / 6),
@@ -172,10 +181,8 @@ class _Parts:
             intake=self.intake,
             history=History(store=store),
             fleet=self.fleet,
-            catalogues=self.catalogues,
             reconciler=self.reconciler,
             heartbeat_s=settings.heartbeat_s,
-            monotonic=time.monotonic,
             rng=rng,
         )
         self.token = settings.management_token or secrets.token_urlsafe(32)
@@ -250,6 +257,21 @@ class _Parts:
         _write(ready_file, json.dumps(asdict(ready)))
         doors.callback(ready_file.unlink, missing_ok=True)
         return Running(ready=ready, token=self.token, sessions=self.sessions, view=self.view)
+
+    async def say(self, kind: str) -> None:
+        """An event of this replica; one that starts without having stopped was killed."""
+        async with self.store.write() as tx:
+            tx.event(kind, f"{self.replica}, version {version('headrace')}")
+
+    async def last_words(self) -> None:
+        """Writes what agents reported and gave back; a store that is away does not keep the process."""
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self.intake.flush()
+                await self.claims.releasing.rest()
+                await self.say("plane.stopped")
+        except TimeoutError:
+            log.warning("not everything was written; agents will report it again", store=self.store.description)
 
     async def _why_not_ready(self) -> str:
         try:

@@ -66,7 +66,7 @@ def parse(data: bytes) -> Any:
         raise InvalidError(f"a plugin catalogue has at most {_LARGEST} bytes, this one has {len(data)}")
     try:
         parsed = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidError(f"a plugin catalogue is JSON; this is not: {error}") from None
     if not isinstance(parsed, dict):
         raise InvalidError("a plugin catalogue is a JSON object")

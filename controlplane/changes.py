@@ -78,18 +78,17 @@ class Changes:
 
 
 async def follow(view: View, reader: Reader) -> None:
-    """Brings a view to the reader's moment. Inside a write transaction that is the truth until the commit."""
+    """Brings a view to the reader's moment, unless it is there already. Inside a write transaction that is now."""
     plane = await reader.plane()
-    seen = view.plane
-    if plane.fleet_revision == seen.fleet_revision and plane.epoch == seen.epoch and seen.instance_id:
+    if view.is_at(plane):
         return
     view.apply(await (_changed if await _reaches_back(view, reader) else _everything)(view, reader))
 
 
 async def _reaches_back(view: View, reader: Reader) -> bool:
-    """Whether the log still has every change since the view's moment, in the view's own history."""
+    """Whether the log has every change since the view's moment. A new epoch may have cut the history before it."""
     seen, plane = view.plane, await reader.plane()
-    if seen.instance_id != plane.instance_id or seen.epoch > plane.epoch or seen.fleet_revision > plane.fleet_revision:
+    if (seen.instance_id, seen.epoch) != (plane.instance_id, plane.epoch):
         return False
     first = await reader.scan(ChangeRow, after=seen.fleet_revision, limit=1)
     return bool(first) and first[0].revision == seen.fleet_revision + 1

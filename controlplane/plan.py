@@ -2,11 +2,12 @@
 
 Absence removes nothing: a workload is taken away only where this instance knows its pipeline, and knows it at least as
 well as the agent does. Everything else that an agent runs and should not is an orphan: it runs on, and is shown.
+Numbers are compared within one history only: another one gives the same numbers to other contents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,10 +29,10 @@ class Asked:
 
 
 class Mark(StrEnum):
-    """What was decided about a workload that the agent should not run, whatever the plan would say."""
+    """What was decided about a workload until this instance sends its own: its generation says nothing here."""
 
     ORPHANED = "orphaned"
-    """It came from another history: kept until somebody adopts or deletes it."""
+    """It came from another history. What is wanted is sent anew; the rest is kept until it is adopted or deleted."""
     REMOVING = "removing"
     """Somebody asked for the end of this orphan."""
 
@@ -49,8 +50,9 @@ def act(*, wanted: int | None, known: Known | None, asked: Asked | None, mark: M
     """`wanted` is the generation that the agent should run, None when it should not run the pipeline."""
     present = asked is not None and not asked.removed
     if wanted is not None:
-        # A generation above ours means that our counter is behind; it is raised past it before anything is sent.
-        return Act.NOTHING if present and asked is not None and asked.generation >= wanted else Act.SEND
+        # A generation above ours shows that our history was cut; see `observed.history`, which stamps ours anew.
+        is_there = present and mark is None and asked is not None and asked.generation >= wanted
+        return Act.NOTHING if is_there else Act.SEND
     if not present or asked is None:
         return Act.NOTHING
     if mark is not None:
@@ -84,21 +86,14 @@ def plan(
     return Plan(sends=tuple(acts[Act.SEND]), removes=tuple(acts[Act.REMOVE]), orphans=tuple(acts[Act.ORPHAN]))
 
 
-def strangers(
-    *,
-    wanted: Iterable[str],
-    known: Mapping[str, Known],
-    asked: Mapping[str, Asked],
-    foreign: bool,
-) -> Iterator[str]:
-    """The orphans of an agent that comes from another instance (`foreign`) or from an older epoch of this one.
+def strangers(*, known: Mapping[str, Known], asked: Mapping[str, Asked], foreign: bool) -> Iterator[str]:
+    """What to mark on an agent that comes from another instance (`foreign`) or from an older epoch of this one.
 
     Of an older epoch's workloads, only those go whose deletion is known to be later than what the agent runs: labels
     and selectors may be what the cut history changed, and nothing may stop because of that.
     """
-    expected = set(wanted)
     for name, what in asked.items():
-        if name in expected or what.removed:
+        if what.removed:
             continue
         pipeline = known.get(name)
         deleted_later = pipeline is not None and pipeline.deleted and pipeline.generation >= what.generation

@@ -87,8 +87,7 @@ class Reconciler:
         foreign = hello.instance_id != plane.instance_id
         if foreign or hello.epoch < plane.epoch:
             asked = session.asked()
-            known, wanted = self._view.known(asked), self._view.wanted(agent)
-            for name in strangers(wanted=wanted, known=known, asked=asked, foreign=foreign):
+            for name in strangers(known=self._view.known(asked), asked=asked, foreign=foreign):
                 session.marks[name] = Mark.ORPHANED
         self._tell(session, agent)
         for command in commands:
@@ -140,12 +139,12 @@ class Reconciler:
             self._tell(session, agent)
 
     async def _fan_out(self, names: Collection[str]) -> None:
-        """What differs about some pipelines, for everybody."""
+        """What differs about some pipelines, for everybody; without a Complete, which would cost a second message."""
         started = asyncio.get_running_loop().time()
         for index, session in enumerate(self._sessions, start=1):
             agent = self._view.agents.get(session.agent_id)
-            if session.live and agent is not None and self._tell_some(session, agent, names):
-                session.link.post(COMPLETE, self._completed())
+            if session.live and agent is not None:
+                self._tell_some(session, agent, names)
             if index % _CHUNK == 0:
                 await asyncio.sleep(0)
         self._meters.fan_out.observe(asyncio.get_running_loop().time() - started)
@@ -166,24 +165,18 @@ class Reconciler:
                 self._intake.note(session, name)
         session.link.post(COMPLETE, self._completed())
 
-    def _tell_some(self, session: Session, agent: AgentView, names: Iterable[str]) -> bool:
-        told = False
+    def _tell_some(self, session: Session, agent: AgentView, names: Iterable[str]) -> None:
         for name in names:
-            pipeline = self._view.pipelines.get(name)
-            if pipeline is None:
-                continue
+            pipeline = self._view.pipelines[name]
             wanted = pipeline.row.generation if pipeline.matches(agent) else None
             asked = session.asked_for(name)
             match act(wanted=wanted, known=pipeline.known, asked=asked, mark=session.marks.get(name)):
                 case Act.SEND:
                     self._send(session, name)
-                    told = True
                 case Act.REMOVE:
                     self._remove(session, name)
-                    told = True
                 case Act.NOTHING | Act.ORPHAN:
                     pass
-        return told
 
     def _send(self, session: Session, name: str) -> None:
         pipeline = self._view.pipelines[name]

@@ -9,6 +9,8 @@ from typing import Literal
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
+from headrace.logs import to_stderr
+
 LogFormat = Literal["console", "json"]
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -30,7 +32,7 @@ def configure_logs(form: LogFormat) -> None:
     structlog.configure(
         processors=[*shared, *ends],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=to_stderr,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
@@ -44,7 +46,6 @@ class Meters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.sessions = Gauge("headrace_sessions", "Sessions held by this replica.", registry=self.registry)
-        self.revision = Gauge("headrace_fleet_revision", "Newest revision in this view.", registry=self.registry)
         self.fan_out = Histogram(
             "headrace_fan_out_seconds",
             "Time to post a changed pipeline to every session.",

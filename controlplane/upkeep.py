@@ -9,9 +9,11 @@ import structlog
 
 from controlplane.fleet.commands import Commands
 from controlplane.fleet.lifecycle import Lifecycle
+from controlplane.fleet.uploads import Uploads
 from controlplane.identity import Claims
 from controlplane.sessions import Sessions
 from controlplane.telemetry import Meters
+from controlplane.view import View
 from headrace.errors import UnavailableError
 from headrace.types import CloseReason
 
@@ -30,6 +32,8 @@ class Upkeep:
         claims: Claims,
         lifecycle: Lifecycle,
         commands: Commands,
+        uploads: Uploads,
+        view: View,
         meters: Meters,
         renew_s: float,
         sweep_s: float,
@@ -39,6 +43,8 @@ class Upkeep:
         self._claims = claims
         self._lifecycle = lifecycle
         self._commands = commands
+        self._uploads = uploads
+        self._view = view
         self._meters = meters
         self._renew_s = renew_s
         self._sweep_s = sweep_s
@@ -49,6 +55,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_every(self._renew_s, self.renew, "renewal of leases"), name="renewal of leases")
             tasks.create_task(_every(self._sweep_s, self.sweep, "sweep of agents"), name="sweep of agents")
+            tasks.create_task(_every(self._renew_s, self.complete, "missing catalogues"), name="missing catalogues")
             tasks.create_task(_every(_TRIM_S, self._lifecycle.trim, "trim of logs"), name="trim of logs")
 
     async def renew(self) -> None:
@@ -56,6 +63,13 @@ class Upkeep:
         held = {session.agent_id: session for session in self._sessions}
         for agent_id in await self._claims.renew((key, held[key].link.session_id) for key in held):
             held[agent_id].link.close(CloseReason.SUPERSEDED, "another session took over")
+
+    async def complete(self) -> None:
+        """Asks again for catalogues that an agent was asked for and did not give."""
+        for session in self._sessions:
+            agent = self._view.agents.get(session.agent_id)
+            if session.live and agent is not None:
+                await self._uploads.want(agent)
 
     async def sweep(self) -> None:
         """Judges every agent by its silence."""

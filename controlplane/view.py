@@ -101,9 +101,14 @@ class View:
         self.agents: dict[str, AgentView] = {}
         self.variables: tuple[tuple[VariableRow, selector.Selector], ...] = ()
 
+    def is_at(self, plane: PlaneRow) -> bool:
+        """Whether the view is at this moment, or past it; revisions and epochs of one instance only grow."""
+        moment, seen = (plane.epoch, plane.fleet_revision), (self.plane.epoch, self.plane.fleet_revision)
+        return plane.instance_id == self.plane.instance_id and moment <= seen
+
     def apply(self, batch: Batch) -> None:
         """Moves on to the batch's moment; a batch of an earlier one changes nothing."""
-        if batch.plane.fleet_revision <= self.plane.fleet_revision and not batch.everything:
+        if self.is_at(batch.plane):
             return
         if batch.everything:
             self.pipelines.clear()
@@ -111,7 +116,9 @@ class View:
         for pipeline in batch.pipelines:
             self.pipelines[pipeline.name] = self._pipeline(pipeline, batch.contents)
         for agent in batch.agents:
-            self.agents[agent.id] = AgentView(agent, agent.labels, facts_digest(agent.facts))
+            plain = not (agent.token_labels or agent.operator_labels)
+            labels = agent.facts.labels if plain else agent.labels
+            self.agents[agent.id] = AgentView(agent, labels, facts_digest(agent.facts))
         for gone in batch.missing_agents:
             self.agents.pop(gone, None)
         if batch.variables is not None:

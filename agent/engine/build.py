@@ -4,10 +4,12 @@ Every fault of every section is found. This is all that `--dry-run` does, and th
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.engine.condition import condition
 from agent.engine.config import InvalidProperty, read
 from agent.engine.logs import PluginLog
 from agent.engine.parsers.table import ParserTable
@@ -39,7 +41,6 @@ REFUSED: Mapping[str, frozenset[str]] = {
     ),
     "filter": frozenset({"log_suppress_interval"}),
     "output": frozenset({"log_suppress_interval", "storage.total_limit_size"}),
-    "processor": frozenset({"condition"}),
 }
 """Properties of every instance of a kind that Fluent Bit knows and this engine does not implement."""
 
@@ -61,6 +62,7 @@ class Surroundings:
     resources: Resources
     parsers: ParserTable
     service: Service
+    folder: Path = Path()
 
 
 class Builder:
@@ -138,12 +140,26 @@ class Builder:
         for number, processor in enumerate(section.processors):
             name = f"{owner}.{processor.name}.{number}"
             registry = processors if (processor.name or "").lower() in processors else filters
-            made = self._make(registry, processor, name)
+            given = processor.find("condition")
+            plain = replace(processor, properties=tuple(p for p in processor.properties if p.name != "condition"))
+            try:
+                when = condition(given.value) if given is not None else None
+            except InvalidProperty as error:
+                self._fault(processor, str(error), "condition")
+                continue
+            made = self._make(registry, plain, name)
             if processor.signal != "logs":
                 self._fault(processor, f"processors of {processor.signal} are not implemented by the embedded engine")
             elif made is not None:
                 plugin, context, _ = made
-                yield FilterPart(name=name, section=processor, plugin=plugin, context=context, takes=lambda _tag: True)
+                yield FilterPart(
+                    name=name,
+                    section=processor,
+                    plugin=plugin,
+                    context=context,
+                    takes=lambda _tag: True,
+                    condition=when,
+                )
 
     def _filter(self, section: Section, name: str) -> FilterPart | None:
         made = self._make(filters, section, name, FilterSettings)
@@ -155,9 +171,8 @@ class Builder:
 
     def _output(self, section: Section, name: str, *, alone: bool) -> OutputPart | None:
         made = self._make(outputs, section, name, OutputSettings)
-        for processor in section.processors:
-            self._fault(processor, "processors of outputs are not implemented by the embedded engine")
-        if made is None:
+        own = tuple(self._processors(section, name))
+        if made is None or len(own) != len(section.processors):
             return None
         plugin, context, settings = made
         try:
@@ -175,6 +190,7 @@ class Builder:
             settings=settings,
             takes=takes,
             retry_limit=limit,
+            processors=own,
         )
 
     def _make(
@@ -187,7 +203,7 @@ class Builder:
             self._fault(section, str(error), "name", label=False)
             return None
         shapes = (plugin.config, settings) if settings else (plugin.config,)
-        found, faults = read(section, *shapes, refused=plugin.refused | REFUSED[section.kind])
+        found, faults = read(section, *shapes, refused=plugin.refused | REFUSED.get(section.kind, frozenset()))
         self.faults += faults
         if faults:
             return None
@@ -202,6 +218,7 @@ class Builder:
             parsers=self._around.parsers,
             escape_unicode=self._around.service.escape_unicode,
             multiline_limit=self._around.service.multiline_buffer_limit,
+            folder=self._around.folder,
         )
         try:
             return plugin.make(found[0], context), context, found[-1]

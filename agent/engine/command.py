@@ -9,12 +9,13 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
-from agent.engine import logs
+from agent.engine import inline, logs
 from agent.engine.engine import Engine, Flags
 from agent.engine.logs import ROOT as LOG
 from agent.engine.plugin import PluginError
@@ -48,10 +49,15 @@ def _main(arguments: list[str]) -> int:
         return 0
     level = "error" if options.quiet else ("debug", "trace")[options.verbose - 1] if options.verbose else "info"
     logs.configure(level)
-    if options.config is None:
-        LOG.error("[config] no configuration file; name it with -c")
+    if options.config is None and not any(what == "input" for what, _ in options.plugins):
+        LOG.error("[config] no configuration; name a file with -c, or an input with -i")
         return REFUSED
-    engine = Engine(_flags(options, level))
+    try:
+        engine = Engine(_flags(options, level))
+    except ConfigError as error:
+        _report(error)
+        LOG.error("configuration file contains errors, aborting.")
+        return REFUSED
     return _check(engine) if options.dry_run else asyncio.run(_run(engine))
 
 
@@ -112,7 +118,35 @@ def _flags(options: argparse.Namespace, level: str) -> Flags:
         service = replace(service, storage_path=options.storage_path)
     if options.log_file is not None:
         service = replace(service, log_file=options.log_file)
-    return Flags(config=Path(options.config), parser_files=tuple(options.parsers), defaults=service)
+    return Flags(
+        config=Path(options.config) if options.config is not None else None,
+        sections=inline.sections(options.plugins),
+        parser_files=tuple(options.parsers),
+        defaults=service,
+    )
+
+
+_PLUGIN_FLAGS = (
+    ("-i", "--input", "input", "PLUGIN"),
+    ("-F", "--filter", "filter", "PLUGIN"),
+    ("-o", "--output", "output", "PLUGIN"),
+    ("-p", "--prop", "property", "NAME=VALUE"),
+    ("-t", "--tag", "tag", "TAG"),
+    ("-m", "--match", "match", "PATTERN"),
+)
+_HELP = {
+    "input": "add an input",
+    "filter": "add a filter",
+    "output": "add an output",
+    "property": "a property of the plugin before",
+    "tag": "the tag of the input before",
+    "match": "what the filter or output before takes",
+}
+
+
+def _naming(what: str) -> Callable[[str], inline.Flag]:
+    """What these flags say is kept in one list, because their order counts."""
+    return lambda text: (what, text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,6 +155,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-c", "--config", metavar="FILE", help="configuration, YAML or classic")
+    for short, long, what, name in _PLUGIN_FLAGS:
+        add(
+            short, long, metavar=name, type=_naming(what), dest="plugins", action="append", default=[], help=_HELP[what]
+        )
     add("-D", "--dry-run", action="store_true", help="check the configuration and end")
     add("-R", "--parser", dest="parsers", metavar="FILE", action="append", default=[], help="file with parsers")
     add("-f", "--flush", metavar="SECONDS", type=float, help="longest time that records gather")

@@ -12,6 +12,7 @@ from agent.engine.buffer import Chunk
 from agent.engine.logs import PluginLog
 from agent.engine.metrics import OutputMetrics
 from agent.engine.plugin import Output, Result
+from agent.engine.record import Batch
 from agent.engine.retry import RetrySchedule, may_retry
 
 DRAIN_RETRY = 1.0
@@ -21,7 +22,8 @@ class Delivery:
     """The chunks that one output has yet to settle.
 
     `name` is the output's instance name; a chunk is settled under it. While draining, failed chunks are tried again
-    every second and not given up: hurried tries do not count, and what is left at the end can be kept.
+    every second and not given up: hurried tries do not count, and what is left at the end can be kept. `prepare` makes
+    what is written of a copy of what the chunk holds.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Delivery:
         retry_limit: int,
         schedule: Callable[[], RetrySchedule],
         rng: Random,
+        prepare: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.name = name
         self.output = output
@@ -44,6 +47,7 @@ class Delivery:
         self._retry_limit = retry_limit
         self._schedule = schedule
         self._rng = rng
+        self._prepare = prepare
         self._queue: deque[Chunk] = deque()
         self._ready = asyncio.Event()
         self._writing: set[Chunk] = set()
@@ -108,7 +112,9 @@ class Delivery:
     async def _write(self, chunk: Chunk) -> Result:
         try:
             batch = chunk.load()
-            result = await self.output.write(batch)
+            if self._prepare is not None:
+                batch = self._prepare(batch.copy())  # other outputs have the same one
+            result = await self.output.write(batch) if batch.records else Result.OK
         except (OSError, TimeoutError) as error:
             self._log.error("%s", error)
             result = Result.RETRY

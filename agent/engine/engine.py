@@ -27,14 +27,15 @@ from agent.engine.remainder import Remainder
 from agent.engine.resources import Resources
 from agent.engine.service import Service, read_service
 from agent.engine.storage import ChunkStore
-from headrace.config import ConfigError
+from headrace.config import ConfigError, Section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """What the command line says. A service key in the configuration wins over its flag, as in Fluent Bit."""
 
-    config: Path
+    config: Path | None = None
+    sections: tuple[Section, ...] = ()
     parser_files: tuple[str, ...] = ()
     defaults: Service = field(default_factory=Service)
 
@@ -205,12 +206,17 @@ class Engine:
         )
 
     def _prepare(self) -> tuple[Loaded, Service, Parts]:
-        loaded = load(self._flags.config, self._environment, self._flags.parser_files)
+        loaded = load(self._flags.config, self._environment, self._flags.parser_files, self._flags.sections)
         service, faults = read_service(loaded.document, self._flags.defaults)
         parsers, parser_faults = build_parsers(loaded.parsers, self._clock)
         running = self.pipeline.parts if self.pipeline else Parts()
         surroundings = Surroundings(
-            clock=self._clock, stop=self.stop, resources=self._resources, parsers=parsers, service=service
+            clock=self._clock,
+            stop=self.stop,
+            resources=self._resources,
+            parsers=parsers,
+            service=service,
+            folder=self._flags.config.parent if self._flags.config else Path(),
         )
         builder = Builder(loaded.document, surroundings, running)
         parts = builder.build()

@@ -9,7 +9,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.config import ConfigError, Document, Fault, Position, Section, parse, substitute
@@ -24,16 +24,27 @@ class Loaded:
     sha256: str
 
 
-def load(path: Path, environment: Mapping[str, str], parser_files: tuple[str, ...] = ()) -> Loaded:
-    """Read `path`. Raises ConfigError with every fault, also when a file cannot be read."""
-    data = _read(path, Position(str(path), 1, 1))
+def load(
+    path: Path | None,
+    environment: Mapping[str, str],
+    parser_files: tuple[str, ...] = (),
+    added: tuple[Section, ...] = (),
+) -> Loaded:
+    """Read `path`, if there is one, and add sections to it. Raises ConfigError with every fault."""
+    data, document = b"", Document(format="yaml")
+    if path is not None:
+        data = _read(path, Position(str(path), 1, 1))
+        document = parse(_text(data, path), file=str(path), read=_included)
     values = {"HOSTNAME": socket.gethostname(), **environment}
-    document = substitute(parse(_text(data, path), file=str(path), read=_included), values, missing="empty")
+    document = substitute(replace(document, sections=document.sections + added), values, missing="empty")
     parsers = [*document.of_kind("parser"), *document.of_kind("multiline_parser")]
     faults: list[Fault] = []
-    for name, position in [*_parser_files(document), *((name, Position(str(path), 1, 1)) for name in parser_files)]:
+    for name, position in [
+        *_parser_files(document),
+        *((name, Position("command line", 1, 1)) for name in parser_files),
+    ]:
         try:
-            parsers += _parser_file(name, path.parent, position, values)
+            parsers += _parser_file(name, path.parent if path is not None else Path(), position, values)
         except ConfigError as error:
             faults += error.faults
     if faults:

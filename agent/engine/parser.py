@@ -38,6 +38,9 @@ class ParserConfig:
     skip_empty_values: bool = option(BOOLEAN, True, help="for format regex: leave out groups that matched nothing")
     logfmt_no_bare_keys: bool = option(BOOLEAN, False, help="for format logfmt: refuse lines with keys without a value")
     types: str | None = option(STRING, help="types of values, such as 'code:integer took:float'")
+    decode: tuple[tuple[str, str], ...] = option(
+        STRING, names=("decode_field", "decode_field_as"), help="a decoder, a key, and try_next, do_next or nothing"
+    )
 
 
 def time_format(config: ParserConfig, clock: Callable[[], int]) -> TimeFormat | None:

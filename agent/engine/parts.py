@@ -6,9 +6,11 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from agent.engine.buffer import InputBuffer
+from agent.engine.condition import Condition
 from agent.engine.delivery import Delivery
 from agent.engine.metrics import FilterMetrics, InputMetrics, OutputMetrics
 from agent.engine.parsers.table import ParserTable
@@ -37,12 +39,21 @@ class Part(Generic[Plugin]):
             and self.context.escape_unicode == service.escape_unicode
             and self.context.multiline_limit == service.multiline_buffer_limit
             and all(old.definitions(name) == parsers.definitions(name) for name in self.context.parsers_used)
+            and all(_holds(path, text) for path, text in self.context.files_used.items())
         )
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class FilterPart(Part[Filter]):
     takes: Callable[[str], bool]
+    condition: Condition | None = None
     metrics: FilterMetrics = field(default_factory=FilterMetrics)
 
 
@@ -61,6 +72,7 @@ class OutputPart(Part[Output]):
     settings: OutputSettings
     takes: Callable[[str], bool]
     retry_limit: int
+    processors: tuple[FilterPart, ...] = ()
     metrics: OutputMetrics = field(default_factory=OutputMetrics)
     delivery: Delivery | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -78,6 +90,7 @@ class Parts:
     outputs: list[OutputPart] = field(default_factory=list)
 
     def all(self) -> list[AnyPart]:
-        """Every instance, also the processors of inputs."""
-        of_inputs = [processor for part in self.inputs for processor in part.processors]
-        return [*self.inputs, *of_inputs, *self.filters, *self.outputs]
+        """Every instance, also the processors of inputs and outputs."""
+        ends: list[InputPart | OutputPart] = [*self.inputs, *self.outputs]
+        processors = [processor for part in ends for processor in part.processors]
+        return [*self.inputs, *processors, *self.filters, *self.outputs]

@@ -196,6 +196,7 @@ class Pipeline:
             retry_limit=part.retry_limit,
             schedule=lambda: self.service.schedule,
             rng=self._rng,
+            prepare=(lambda batch: processed(batch, part.processors)) if part.processors else None,
         )
         workers = max(1, part.settings.workers)
         part.tasks = [self._task(f"output {part.name} worker {n}", part.delivery.run()) for n in range(workers)]

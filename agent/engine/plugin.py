@@ -9,6 +9,7 @@ under way.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
@@ -79,7 +80,8 @@ class Context:
     """What an instance gets from the engine.
 
     `clock` gives nanoseconds since the epoch. `stop` asks the engine for an orderly stop (an input that was told to end
-    at the end of its file does). `parsers_used` tells the engine which parsers a change of would change this instance.
+    at the end of its file does). `folder` is the configuration's. A change of `parsers_used`, or of the text of
+    `files_used`, would change this instance.
     """
 
     name: str
@@ -91,7 +93,9 @@ class Context:
     parsers: ParserTable
     escape_unicode: bool = True
     multiline_limit: int = 2_000_000
+    folder: Path = Path()
     parsers_used: set[str] = field(default_factory=set)
+    files_used: dict[Path, str] = field(default_factory=dict)
 
     def parser(self, property_name: str, parser_name: str) -> Parser:
         """The parser of that name. Raises InvalidProperty when it is not defined."""
@@ -101,6 +105,17 @@ class Context:
             raise InvalidProperty(property_name, str(error)) from None
         self.parsers_used.add(parser_name)
         return parser
+
+    def text_file(self, property_name: str, name: str) -> str:
+        """What is in a file, named from the working folder or that of the configuration. Raises InvalidProperty."""
+        path = Path(name) if Path(name).exists() else self.folder / name
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = (error.strerror or error) if isinstance(error, OSError) else "is not UTF-8 text"
+            raise InvalidProperty(property_name, f"cannot read {name!r}: {why}") from None
+        self.files_used[path] = text
+        return text
 
     def multiline_parser(self, property_name: str, parser_name: str) -> MultilineParser:
         """The multi-line parser of that name. Raises InvalidProperty when it is not defined."""

@@ -43,6 +43,11 @@ class Batch:
         self.records += other.records
         self.size += other.size
 
+    def copy(self) -> "Batch":
+        """The same records, to be changed on their own."""
+        metadata = None if self.metadata is None else [_copy(about) for about in self.metadata]
+        return Batch(self.tag, list(self.times), [_copy(record) for record in self.records], metadata, self.size)
+
     def keep(self, indexes: Iterable[int]) -> "Batch":
         """A batch of the records at `indexes`, in that order; its size is the same share of this one's."""
         kept = list(indexes)
@@ -55,3 +60,9 @@ class Batch:
             None if self.metadata is None else [self.metadata[i] for i in kept],
             self.size * len(kept) // len(self.records),
         )
+
+
+def _copy(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if type(value) is list else value

@@ -15,11 +15,23 @@ from typing import Protocol
 from agent.errors import AgentError
 from agent.model import Child
 from agent.restart import Exit
+from headrace.config import Document
 from headrace.types import EngineInfo, Fault
 
 
 class EngineLostError(AgentError):
     """A process ended, hangs or does not do what it says; only a new one helps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds; `stop` comes on top of the grace that a pipeline asks for."""
+
+    start: float = 20.0
+    reload: float = 10.0
+    stop: float = 5.0
+    answer: float = 3.0
+    validate: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +98,13 @@ class Runtime(Protocol):
 
     async def validate(self, launch: Launch) -> tuple[Fault, ...]:
         """What it objects to without running anything. Raises EnvironmentFault."""
+
+    async def try_out(self, launch: Launch, document: Document, expanded: Document, *, scratch: Path) -> tuple[str, ...]:
+        """Start it beside what runs, where it can do no harm; says what of it was not tried.
+
+        `document` is what `launch.config` holds, `expanded` the same with its variables' values; `scratch` is a folder
+        for this alone. Raises ConfigurationFault and EnvironmentFault, and OSError from the scratch folder.
+        """
 
     async def start(self, launch: Launch) -> Instance:
         """A process that is ready. Raises ConfigurationFault and EnvironmentFault."""

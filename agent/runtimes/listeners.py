@@ -5,7 +5,6 @@ So a port that somebody else holds is known before an engine is touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +24,7 @@ class Listener:
 
 
 _INPUTS: dict[str, tuple[int, Protocol]] = {
+    "collectd": (25826, "udp"),
     "elasticsearch": (9200, "tcp"),
     "forward": (24224, "tcp"),
     "http": (9880, "tcp"),
@@ -46,20 +46,22 @@ _UNIX_MODES = ("unix_tcp", "unix_udp")
 
 def listeners(document: Document) -> tuple[Listener, ...]:
     """Every port that the configuration, its variables filled in, will bind."""
-    inputs = (each for section in document.inputs for each in _of(section, _INPUTS))
-    outputs = (each for section in document.outputs for each in _of(section, _OUTPUTS))
-    return (*inputs, *outputs)
+    found = (listener_of(section) for section in (*document.inputs, *document.outputs))
+    return tuple(each for each in found if each is not None)
 
 
-def _of(section: Section, defaults: dict[str, tuple[int, Protocol]]) -> Iterator[Listener]:
+def listener_of(section: Section) -> Listener | None:
+    """The port that one plugin instance will bind, if any."""
     name = (section.name or "").lower()
+    defaults = _OUTPUTS if section.kind == "output" else _INPUTS
     if name not in defaults or section.get("unix_path"):
-        return
+        return None
     port, protocol = defaults[name]
-    mode = str(section.get("mode", "")).lower() if name == "syslog" else ""
+    mode = str(section.get("mode", "unix_udp")).lower() if name == "syslog" else ""
     if mode in _UNIX_MODES:
-        return
+        return None
     text = str(section.get("port", port))
-    if text.isdigit() and 0 < int(text) < 65536:
-        host = str(section.get("listen", section.get("host", "0.0.0.0")))  # what Fluent Bit binds
-        yield Listener(name, host, int(text), "tcp" if mode == "tcp" else protocol)
+    if not (text.isdigit() and 0 < int(text) < 65536):
+        return None
+    host = str(section.get("listen", section.get("host", "0.0.0.0")))  # what Fluent Bit binds
+    return Listener(name, host, int(text), "tcp" if mode == "tcp" else protocol)

@@ -33,11 +33,15 @@ _CONSEQUENCES = (
     "loaded configuration contains error(s)",
     "reloaded config is invalid",
     "reloaded config format is invalid",
+    "reloading in progress",
 )
 """What Fluent Bit adds after the line that tells what is wrong."""
 
 HALTED = ("Reloading is halted", "reloaded config is invalid")
 """A reload that was refused while the old configuration runs on."""
+
+BUSY = "reloading in progress"
+"""A reload that was not taken, whatever the monitoring API said."""
 
 
 def faults_in(log: str) -> tuple[Fault, ...]:
@@ -51,6 +55,12 @@ def faults_in(log: str) -> tuple[Fault, ...]:
 def is_environment(faults: tuple[Fault, ...]) -> bool:
     """Whether the surroundings prevented it: a port that is taken, a full disk, …"""
     return any(_ENVIRONMENT.search(fault.message) for fault in faults)
+
+
+def last_line(log: str) -> str:
+    """What was said last, where no line of it is an error."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    return lines[-1].strip()[:500] if lines else "it said nothing"
 
 
 def _errors(log: str) -> Iterator[str]:

@@ -20,13 +20,14 @@ from controlplane.fleet.contents import Contents
 from controlplane.fleet.orphans import Orphans
 from controlplane.fleet.pipelines import Pipelines
 from controlplane.fleet.queries import Queries
+from controlplane.fleet.uploads import Uploads
 from controlplane.fleet.validation import Validation
 from controlplane.fleet.watch import Watches
 from controlplane.state.store import Store
 from controlplane.view import View
 from headrace.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["Actions", "Agents", "Blobs", "Commands", "Fleet", "Orphans", "Pipelines", "Queries", "Watches"]
+__all__ = ["Actions", "Agents", "Blobs", "Commands", "Fleet", "Orphans", "Pipelines", "Queries", "Uploads", "Watches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Fleet:
     commands: Commands
     actions: Actions
     blobs: Blobs
+    uploads: Uploads
     queries: Queries
     watches: Watches
 
@@ -51,6 +53,7 @@ class Fleet:
         changes: Changes,
         catalogues: Catalogues,
         clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
         limits: Limits = DEFAULT_LIMITS,
         confirm_floor: int = guard.FLOOR,
     ) -> Fleet:
@@ -62,9 +65,8 @@ class Fleet:
             store=store,
             view=view,
             contents=contents,
-            validation=Validation(store=store, view=view, contents=contents, catalogues=catalogues),
+            validation=Validation(store=store, view=view, contents=contents, catalogues=catalogues, limits=limits),
             clock=clock,
-            limits=limits,
             confirm_floor=confirm_floor,
         )
         return cls(
@@ -76,6 +78,7 @@ class Fleet:
             commands=commands,
             actions=Actions(store=store, view=view, commands=commands),
             blobs=Blobs(store=store, view=view, commands=commands, catalogues=catalogues, clock=clock),
+            uploads=Uploads(commands=commands, catalogues=catalogues, monotonic=monotonic),
             queries=queries,
             watches=Watches(store=store, view=view, changes=changes, queries=queries),
         )

@@ -10,6 +10,7 @@ from controlplane.fleet.commands import Commands
 from controlplane.model import ObservedRow
 from controlplane.state.store import Store
 from controlplane.view import AgentView, View
+from controlplane.words import some
 from headrace import api, selector
 from headrace.errors import InvalidError, NotFoundError, UnavailableError
 from headrace.types import AgentState, CommandKind
@@ -67,7 +68,7 @@ class Actions:
         if not agents:
             raise NotFoundError(f"no agent with labels {str(wanted)!r} runs pipeline {name!r}")
         async with self._store.write() as tx:
-            message = f"asked of {len(agents)} agents"
+            message = f"asked of {some(len(agents), 'agent')}"
             tx.event(f"pipeline.{kind.value}", message, actor=author, pipeline=name)
         reachable = [agent.row.id for agent in agents if agent.row.state in _REACHABLE]
         rows = await self._commands.ask(reachable, kind, pipeline=name, timeout_s=_TIMEOUT_S)

@@ -12,7 +12,7 @@ from controlplane.model import BlobRow
 from controlplane.state.store import Store
 from controlplane.view import View
 from headrace import content
-from headrace.errors import HeadraceError, InvalidError, NotFoundError
+from headrace.errors import NotFoundError
 
 
 class Blobs:
@@ -44,16 +44,16 @@ class Blobs:
         return row.data
 
     async def put(self, agent_id: str, sha256: str, data: bytes) -> None:
-        """Stores a catalogue or the content of an orphan. Raises NotFoundError, and InvalidError for anything else."""
-        await self._commands.expect_upload(agent_id, sha256)
+        """Stores a catalogue, or (asked for with a pipeline) a content.
+
+        Raises NotFoundError for what was not asked for, InvalidError and ProtocolError for what it is not.
+        """
+        asked = await self._commands.asked_upload(agent_id, sha256)
         content.check(data, sha256=sha256, what="upload")
-        try:
+        if asked.pipeline:
+            content.parse(data)
+        else:
             self._catalogues.add(data)
-        except InvalidError:
-            try:
-                content.parse(data)
-            except HeadraceError:
-                raise InvalidError(f"blob {sha256[:12]} is neither a catalogue nor a content") from None
         async with self._store.write() as tx:
             await tx.put(BlobRow(sha256=sha256, data=data, at=self._clock()))
 

@@ -92,12 +92,13 @@ class Commands:
             await tx.put(_answered(row, answer))
             tx.log(Topic.COMMAND, row.id)
 
-    async def expect_upload(self, agent_id: str, sha256: str) -> None:
-        """Raises NotFoundError unless this agent was asked for this blob."""
+    async def asked_upload(self, agent_id: str, sha256: str) -> CommandRow:
+        """What this agent was asked to upload under this hash. Raises NotFoundError when it was not."""
         async with self._store.read() as reader:
-            asked = await reader.find(CommandRow, agent_id=agent_id, sha256=sha256)
-        if not any(row.kind is CommandKind.UPLOAD for row in asked):
-            raise NotFoundError(f"blob {sha256[:12]} was not asked for")
+            for row in await reader.find(CommandRow, agent_id=agent_id, sha256=sha256):
+                if row.kind is CommandKind.UPLOAD:
+                    return row
+        raise NotFoundError(f"blob {sha256[:12]} was not asked for")
 
     async def collect(self) -> None:
         """Deletes what nobody waits for any more."""
@@ -129,6 +130,6 @@ def _answered(row: CommandRow, answer: Answer) -> CommandRow:
         deadline=row.deadline,
         done=True,
         ok=answer.ok,
-        message=answer.message[:4096],
+        message=answer.message[:4096].replace("\0", "�"),  # which no store holds
         output=answer.output[-_LARGEST_OUTPUT:],
     )

@@ -28,6 +28,7 @@ class Timings:
 
 _JUDGED = frozenset({AgentState.PENDING, AgentState.CONNECTED, AgentState.SUSPECT, AgentState.LOST})
 _EVENTS = {
+    AgentState.CONNECTED: ("agent.connected", None),
     AgentState.SUSPECT: ("agent.suspect", Severity.WARNING),
     AgentState.LOST: ("agent.lost", Severity.WARNING),
     AgentState.GONE: ("agent.gone", None),
@@ -86,8 +87,11 @@ class Lifecycle:
             moving |= await self._silent(part)
         for part in pieces(sorted(moving)):
             async with self._store.write() as tx:
+                sessions = {row.agent_id: row for row in await tx.find(SessionRow, agent_id=part)}
                 for row in await tx.find(AgentRow, id=part):
-                    await self._move(tx, row, moving[row.id], held=row.id in held)
+                    # It may have come back since it was looked at.
+                    silence = moving[row.id] if row.id in held else self._silence(row, sessions.get(row.id))
+                    await self._move(tx, row, silence, held=row.id in held)
 
     async def trim(self) -> None:
         """Deletes what is older than the retention: change log, events, transitions, and agents that are long gone."""
@@ -105,23 +109,25 @@ class Lifecycle:
                         tx.log(Topic.AGENT, agent_id)
 
     async def _silent(self, ids: list[str]) -> dict[str, float]:
-        """Seconds since each of these agents was known to be there; none of them has its session here."""
+        """Those of these agents, whose session is not here, that are not any more what they were."""
         async with self._store.read() as reader:
             sessions = {row.agent_id: row for row in await reader.find(SessionRow, agent_id=ids)}
-        now = self._clock()
         found = {}
         for agent_id in ids:
-            agent, session = self._view.agents.get(agent_id), sessions.get(agent_id)
+            agent = self._view.agents.get(agent_id)
             if agent is None:
                 continue
-            heard = agent.row.last_seen or agent.row.enrolled_at
-            if session is not None:
-                heard = max(heard, session.lease_until - self._lease)
-            # While no replica was there to hear, nobody was silent.
-            silence = (now - max(heard, self._started)).total_seconds()
+            silence = self._silence(agent.row, sessions.get(agent_id))
             if state_after(agent.row.state, silence, self._timings, held=False) is not agent.row.state:
                 found[agent_id] = silence
         return found
+
+    def _silence(self, agent: AgentRow, session: SessionRow | None) -> float:
+        """Seconds since an agent was last known to be there. While no replica was there to hear, nobody was silent."""
+        heard = agent.last_seen or agent.enrolled_at
+        if session is not None:
+            heard = max(heard, session.lease_until - self._lease)
+        return (self._clock() - max(heard, self._started)).total_seconds()
 
     async def _move(self, tx: Transaction, agent: AgentRow, silence: float, *, held: bool) -> None:
         state = state_after(agent.state, silence, self._timings, held=held)
@@ -135,4 +141,8 @@ class Lifecycle:
                 await tx.delete(ObservedRow, agent.id, observed.pipeline)
         if state in _EVENTS:
             kind, severity = _EVENTS[state]
-            tx.event(kind, f"{agent.name}: silent for {silence:.0f} s", severity=severity, agent_id=agent.id)
+            if state is AgentState.CONNECTED:
+                why = f"{agent.name}, {agent.state.value} before"
+            else:
+                why = f"{agent.name}: silent for {silence:.0f} s"
+            tx.event(kind, why, severity=severity, agent_id=agent.id)

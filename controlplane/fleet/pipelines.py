@@ -6,27 +6,28 @@ revision; an identical spec nothing. Deleted pipelines stay as tombstones, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
+from typing import TypedDict
 
 from controlplane import guard
 from controlplane.changes import follow
-from controlplane.fleet.admission import Draft, admit, check_reason
 from controlplane.fleet.contents import Contents, manifest_of
+from controlplane.fleet.drafts import Draft, check_reason, check_unique, draft_of
 from controlplane.fleet.reach import Reach, losing, reach
 from controlplane.fleet.validation import Validation, decide, said
 from controlplane.model import BlobRow, PipelineRow, RevisionRow, Topic
 from controlplane.state.store import Reader, Store, Transaction
 from controlplane.validate import Findings
 from controlplane.view import View
+from controlplane.words import some
 from headrace import api, selector
 from headrace.api import Action
 from headrace.config import did_you_mean
 from headrace.errors import ConflictError, InvalidError, NotFoundError
-from headrace.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,11 @@ class _Order:
     author: str
     reason: str = ""
     findings: Mapping[str, Findings] = field(default_factory=dict)
+
+
+class _Drafted(TypedDict):
+    drafts: Sequence[Draft]
+    findings: Mapping[str, Findings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,6 @@ class Pipelines:
         contents: Contents,
         validation: Validation,
         clock: Callable[[], datetime],
-        limits: Limits,
         confirm_floor: int = guard.FLOOR,
     ) -> None:
         self._store = store
@@ -71,7 +76,6 @@ class Pipelines:
         self._contents = contents
         self._validation = validation
         self._clock = clock
-        self._limits = limits
         self._floor = confirm_floor
 
     async def apply(self, request: api.ApplyPipelinesRequest, *, author: str) -> api.ApplyPipelinesResponse:
@@ -79,14 +83,13 @@ class Pipelines:
         check_reason(request.reason)
         if request.if_revision is not None and len(request.manifests) != 1:
             raise InvalidError(f"if_revision is for one manifest; {len(request.manifests)} are given")
-        drafts = admit(request.manifests, self._limits)
+        check_unique(request.manifests)
         order = _Order(
-            drafts=drafts,
+            **await self._drafted(request.manifests, prune=request.prune, force=request.force or request.dry_run),
             prune=selector.parse(request.prune) if request.prune else None,
             confirm=request.confirm,
             author=author,
             reason=request.reason,
-            findings=await self._validated(drafts, prune=request.prune, force=request.force or request.dry_run),
         )
         changes, revision = await self._carry_out(order, dry_run=request.dry_run, if_revision=request.if_revision)
         return api.ApplyPipelinesResponse(changes=tuple(changes), fleet_revision=revision)
@@ -110,13 +113,12 @@ class Pipelines:
         async with self._store.read() as reader:
             revision = await _target(reader, request.name, request.to_revision)
             content = await self._contents.get(reader, revision.sha256)
-        drafts = admit([manifest_of(request.name, revision, dict(revision.labels), content)], self._limits)
+        manifest = manifest_of(request.name, revision, dict(revision.labels), content)
         order = _Order(
-            drafts=drafts,
+            **await self._drafted([manifest], force=request.force),
             confirm=request.confirm,
             author=author,
             reason=request.reason or f"rollback to revision {revision.number}",
-            findings=await self._validated(drafts, force=request.force),
         )
         changes, fleet_revision = await self._carry_out(order)
         return api.RollbackPipelineResponse(change=changes[0], fleet_revision=fleet_revision)
@@ -124,19 +126,18 @@ class Pipelines:
     async def adopt(self, manifest: api.Manifest, *, author: str, reason: str) -> api.Change:
         """Makes an orphan's content a pipeline; it runs already, so it is not judged. Raises ConflictError."""
         check_reason(reason)
-        drafts = admit([manifest], self._limits)
-        order = _Order(drafts=drafts, author=author, reason=reason)
+        order = _Order(drafts=[draft_of(manifest)], author=author, reason=reason)
         changes, _ = await self._carry_out(order, if_revision=0)
         return changes[0]
 
-    async def _validated(self, drafts: Sequence[Draft], *, force: bool, prune: str = "") -> Mapping[str, Findings]:
-        gone = self._pruned(selector.parse(prune), drafts) if prune else []
-        findings = await self._validation.check(drafts, gone=gone)
+    async def _drafted(self, manifests: Sequence[api.Manifest], *, force: bool, prune: str = "") -> _Drafted:
+        """What is accepted, with what is to be said about it. Raises InvalidError with every fault."""
+        gone = self._pruned(selector.parse(prune), {manifest.name for manifest in manifests}) if prune else []
+        findings = await self._validation.check(manifests, gone=gone)
         decide(findings, force=force)
-        return findings
+        return {"drafts": [draft_of(manifest) for manifest in manifests], "findings": findings}
 
-    def _pruned(self, chosen: selector.Selector, drafts: Sequence[Draft]) -> list[str]:
-        kept = {draft.manifest.name for draft in drafts}
+    def _pruned(self, chosen: selector.Selector, kept: Collection[str]) -> list[str]:
         return [
             name
             for name, view in sorted(self._view.pipelines.items())
@@ -151,7 +152,8 @@ class Pipelines:
         async with access as reader:
             await follow(self._view, reader)
             tx: Transaction | None = None if dry_run else reader  # type: ignore[assignment]  # what write() gives
-            deletes = [*order.delete, *(self._pruned(order.prune, order.drafts) if order.prune else ())]
+            kept = {draft.manifest.name for draft in order.drafts}
+            deletes = [*order.delete, *(self._pruned(order.prune, kept) if order.prune else ())]
             reaches = {
                 draft.manifest.name: reach(self._view, draft.manifest.name, draft.selector) for draft in order.drafts
             }
@@ -258,10 +260,10 @@ class Pipelines:
             await tx.put(BlobRow(sha256=row.sha256, data=step.data, at=row.updated_at))
         await tx.put(row, revision)
         tx.log(Topic.PIPELINE, row.name)
+        agents = f"for {some(change.agents, 'agent')}: {change.gained} gained, {change.lost} lost it"
         tx.event(
             "pipeline.deleted" if row.deleted else "pipeline.applied",
-            f"revision {row.revision} {change.action.value}, for {change.agents} agents: {change.gained} gained, "
-            f"{change.lost} lost it" + (f"; {order.reason}" if order.reason else ""),
+            f"revision {row.revision} {change.action.value}, {agents}" + (f"; {order.reason}" if order.reason else ""),
             actor=order.author,
             pipeline=row.name,
             generation=row.generation,

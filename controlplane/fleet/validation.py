@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from controlplane import validate
 from controlplane.catalogue import Catalogues
-from controlplane.fleet.admission import Draft
 from controlplane.fleet.contents import Contents, manifest_of
 from controlplane.state.store import Store
 from controlplane.validate import AgentFacts, Findings, FleetFacts
 from controlplane.view import AgentView, View
+from controlplane.words import some
+from headrace import selector
 from headrace.api import Manifest
 from headrace.errors import InvalidError
+from headrace.limits import Limits
 from headrace.types import Fault, Severity
 
 
 class Validation:
-    """Checks drafts against the fleet as the view has it."""
+    """Checks manifests against the fleet as the view has it."""
 
-    def __init__(self, *, store: Store, view: View, contents: Contents, catalogues: Catalogues) -> None:
+    def __init__(self, *, store: Store, view: View, contents: Contents, catalogues: Catalogues, limits: Limits) -> None:
         self._store = store
         self._view = view
         self._contents = contents
         self._catalogues = catalogues
+        self._limits = limits
 
-    async def check(self, drafts: Sequence[Draft], *, gone: Iterable[str] = ()) -> dict[str, Findings]:
-        """The findings of each draft; `gone` are the pipelines that the same change deletes."""
-        agents = [
-            agent for agent in self._view.present() if any(draft.selector.matches(agent.labels) for draft in drafts)
-        ]
+    async def check(self, manifests: Sequence[Manifest], *, gone: Iterable[str] = ()) -> dict[str, Findings]:
+        """The findings of each manifest, by its name; `gone` are the pipelines that the same change deletes."""
+        selectors = list(_selectors(manifests))
+        agents = [agent for agent in self._view.present() if any(one.matches(agent.labels) for one in selectors)]
         facts = FleetFacts(
             agents=tuple(_facts(agent) for agent in agents),
             catalogues=await self._catalogues.of(
                 {info.catalogue_sha256 for agent in agents for info in agent.row.facts.engines}
             ),
             embedded=self._catalogues.embedded,
-            pipelines=await self._others({draft.manifest.name for draft in drafts} | set(gone)),
+            pipelines=await self._others({manifest.name for manifest in manifests} | set(gone)),
             variables={agent.row.id: self._view.values(agent) for agent in agents} if self._view.variables else {},
+            limits=self._limits,
         )
-        return validate.check([draft.manifest for draft in drafts], facts)
+        return dict(validate.check(manifests, facts))
 
     async def _others(self, names: set[str]) -> Mapping[str, Manifest]:
         others = [view.row for name, view in self._view.pipelines.items() if name not in names and not view.row.deleted]
@@ -62,7 +66,7 @@ def decide(findings: Mapping[str, Findings], *, force: bool) -> None:
     if not refused:
         return
     errors = sum(fault.severity is Severity.ERROR for fault in refused)
-    count = f"{errors} error{'s' * (errors != 1)}" if errors else f"{len(refused)} warning{'s' * (len(refused) != 1)}"
+    count = some(errors, "error") if errors else some(len(refused), "warning")
     advice = "" if errors else "; --force accepts them"
     first = refused[0]
     rest = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
@@ -72,6 +76,13 @@ def decide(findings: Mapping[str, Findings], *, force: bool) -> None:
 def said(found: Findings | None) -> tuple[Fault, ...]:
     """What goes along with a change that was accepted."""
     return () if found is None else (*found.faults, *found.notes)
+
+
+def _selectors(manifests: Sequence[Manifest]) -> Iterator[selector.Selector]:
+    """Those that can be read; the others are faults."""
+    for manifest in manifests:
+        with contextlib.suppress(InvalidError):
+            yield selector.parse(manifest.selector)
 
 
 def _named(fault: Fault, pipeline: str) -> Fault:

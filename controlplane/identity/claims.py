@@ -58,9 +58,12 @@ class Claims:
             raise answer
         return answer
 
-    async def release(self, agent_id: str, session_id: str, *, left: bool = False) -> None:
-        """Ends a session, unless another one took over; `left` says that the agent went on purpose."""
-        await self.releasing.submit((agent_id, session_id, left))
+    def release(self, agent_id: str, session_id: str, *, left: bool = False) -> None:
+        """Ends a session soon, unless another one took over; `left` says that the agent went on purpose.
+
+        Should the store not take it, the lease runs out.
+        """
+        self.releasing.post((agent_id, session_id, left))
 
     async def renew(self, session_ids: Iterable[tuple[str, str]]) -> list[str]:
         """Extends the leases of (agent, session) pairs; returns the agents whose session is not ours any more."""
@@ -114,8 +117,7 @@ class Claims:
         connected = replace(agent, state=AgentState.CONNECTED, last_seen=now, state_since=now)
         await tx.put(connected)
         tx.log(Topic.AGENT, agent.id)
-        if agent.state is not AgentState.SUSPECT:
-            tx.event("agent.connected", f"{agent.name}, {agent.state.value} before", agent_id=agent.id)
+        tx.event("agent.connected", f"{agent.name}, {agent.state.value} before", agent_id=agent.id)
         return connected
 
     async def _release_all(self, releases: Sequence[tuple[str, str, bool]]) -> Sequence[None]:

@@ -21,6 +21,8 @@ from headrace.messages import EnrollRequest, EnrollResponse
 from headrace.types import AgentState, Facts, Severity
 
 _LONGEST_NAME = 253
+_LONGEST_FACT = 200
+_MOST_ENGINES, _MOST_CAPABILITIES = 16, 64
 _EVENTS_PER_MINUTE = 30
 
 
@@ -93,10 +95,20 @@ class Enrolment:
 
 
 def check_facts(facts: Facts) -> None:
-    """Raises InvalidError for a name or labels that nothing could select or show."""
+    """Raises InvalidError for what nothing could select or show, and for more than an agent has to say."""
     if not facts.name or len(facts.name) > _LONGEST_NAME or not facts.name.isprintable() or " " in facts.name:
         raise InvalidError(f"an agent's name has 1 to {_LONGEST_NAME} printable characters without spaces")
     check_labels(facts.labels, f"labels of agent {facts.name!r}")
+    if len(facts.engines) > _MOST_ENGINES or len(facts.capabilities) > _MOST_CAPABILITIES:
+        raise InvalidError(
+            f"agent {facts.name!r}: at most {_MOST_ENGINES} engines and {_MOST_CAPABILITIES} capabilities can be told"
+        )
+    texts = [facts.version, facts.os, facts.arch, *facts.capabilities]
+    texts += [text for info in facts.engines for text in (info.version, info.catalogue_sha256)]
+    if any(len(text) > _LONGEST_FACT or not text.isprintable() for text in texts):
+        raise InvalidError(
+            f"agent {facts.name!r}: versions, capabilities and such have at most {_LONGEST_FACT} printable characters"
+        )
 
 
 async def _previous(tx: Transaction, request: EnrollRequest) -> AgentRow | None:

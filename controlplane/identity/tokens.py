@@ -10,6 +10,7 @@ from controlplane.identity.secret import Kind, mint, new_id, take_apart
 from controlplane.labels import check_labels
 from controlplane.model import TokenRow, Topic
 from controlplane.state.store import Store, Transaction
+from controlplane.words import some
 from headrace import api
 from headrace.errors import InvalidError, NotFoundError, UnauthenticatedError
 
@@ -45,7 +46,7 @@ class Tokens:
         async with self._store.write() as tx:
             await tx.put(row)
             tx.log(Topic.TOKEN, row.id)
-            tx.event("token.created", f"token {row.id}, good for {row.max_uses} agents", actor=author)
+            tx.event("token.created", f"token {row.id}, good for {some(row.max_uses, 'agent')}", actor=author)
         return api.CreateTokenResponse(token=_shown(row), secret=secret)
 
     async def list(self) -> tuple[api.Token, ...]:
@@ -73,7 +74,7 @@ async def redeem(tx: Transaction, token: str, now: datetime) -> TokenRow:
     for bad, why in (
         (row.revoked, "was revoked"),
         (row.expires_at <= now, f"expired at {row.expires_at:%Y-%m-%d %H:%M:%S} UTC"),
-        (0 < row.max_uses <= row.uses, f"has been used {row.uses} times, which is all it was good for"),
+        (0 < row.max_uses <= row.uses, f"has been used {some(row.uses, 'time')}, which is all it was good for"),
     ):
         if bad:
             raise UnauthenticatedError(f"bootstrap token {row.id} {why}; make one with `headrace token create`")

@@ -1,7 +1,8 @@
-"""When agents know more than this instance: it was restored from a backup, or they come from another one.
+"""When agents know what this instance never said: it was restored from a backup, or they come from another one.
 
 The counter is raised past what they know, a new epoch starts, and every pipeline is stamped anew: agents take what they
-run already without touching an engine, and nothing that they know can be taken for newer than what is desired.
+run already without touching an engine, and nothing that they know can be taken for newer than what is desired. A
+tombstone keeps its number: what is newer than it is not what was deleted here, and stays as an orphan.
 """
 
 from __future__ import annotations
@@ -9,31 +10,32 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controlplane.model import PipelineRow, Topic
+from controlplane.observed.bounds import highest
 from controlplane.state.store import Store, Transaction
 from headrace.errors import ProtocolError
 from headrace.types import Observed, Severity
 
-_HIGHEST = 1 << 53
 _MOST_EPOCHS = 1000
 
 
-def highest(observed: Observed) -> int:
-    """The highest generation that a report names. Raises ProtocolError for one that no counter can have reached."""
-    attempt, running = observed.attempt, observed.running
-    number = max(
-        observed.desired, observed.good, attempt.generation if attempt else 0, running.generation if running else 0
-    )
-    if number >= _HIGHEST:
-        raise ProtocolError(f"pipeline {observed.pipeline!r}: generation {number} is out of range")
-    return number
+def contradiction(observed: Observed, known: PipelineRow | None, *, counter: int) -> str:
+    """What a report names that this instance cannot have given, in words; empty when there is no such thing. Pure.
+
+    `known` is the pipeline as of now, `counter` the newest generation given to any pipeline.
+    """
+    name, top, running = observed.pipeline, highest(observed), observed.running
+    if known is None or known.deleted:
+        return f"generation {top} of pipeline {name!r}, having counted to {counter}" if top > counter else ""
+    if top > known.generation:
+        return f"generation {top} of pipeline {name!r}, whose newest is {known.generation}"
+    if running is not None and running.generation == known.generation and running.sha256 != known.sha256:
+        return f"another content as generation {top} of pipeline {name!r}"
+    return ""
 
 
-async def raise_past(tx: Transaction, generation: int, *, agent_id: str) -> None:
-    """Starts a new epoch if the counter is below a generation that an agent reported."""
-    plane = await tx.plane()
-    if generation <= plane.generation:
-        return
-    tx.raise_generation(generation)
+async def cut(tx: Transaction, why: str, *, past: int, agent_id: str) -> None:
+    """Starts a new epoch, in which every number is greater than `past`, the highest that was reported."""
+    tx.raise_generation(past)
     epoch = tx.next_epoch()
     stamped = [replace(row, generation=tx.next_generation()) for row in await tx.find(PipelineRow, deleted=False)]
     await tx.put(*stamped)
@@ -42,9 +44,8 @@ async def raise_past(tx: Transaction, generation: int, *, agent_id: str) -> None
         tx.log(Topic.PIPELINE, *(row.name for row in stamped))
     tx.event(
         "plane.history_cut",
-        f"an agent reported generation {generation}, this instance had counted to {plane.generation}: it was restored "
-        f"from a backup, or the agent comes from another instance; epoch {epoch} starts, {len(stamped)} pipelines got "
-        "new generations, nothing is stopped",
+        f"an agent reports what this instance never gave: {why}; it was restored from a backup, or the agent comes "
+        f"from another instance; epoch {epoch} starts, every pipeline gets a new generation, nothing is stopped",
         severity=Severity.WARNING,
         agent_id=agent_id,
     )
@@ -57,7 +58,7 @@ class History:
         self._store = store
 
     async def reach(self, epoch: int, *, agent_id: str) -> int:
-        """Goes past an epoch that was reported for this very instance; returns the epoch that holds then.
+        """Goes past an epoch that was seen of this very instance; returns the epoch that holds then.
 
         Raises ProtocolError for one that is too far away to be true.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,13 +21,15 @@ import structlog
 from controlplane.changes import follow
 from controlplane.incidents import Incident, Trouble, incident, reason, trouble_of
 from controlplane.model import ObservedRow, SessionRow, Topic, TransitionRow
-from controlplane.observed.history import highest, raise_past
+from controlplane.observed.bounds import bounded, check_count, highest
+from controlplane.observed.history import contradiction, cut
 from controlplane.outage import outlast
 from controlplane.phases import is_gone, phase_in
 from controlplane.sessions import Session
 from controlplane.state.store import Store, Transaction
 from controlplane.telemetry import Meters
 from controlplane.view import View
+from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.messages import Workloads
 from headrace.types import Observed, Phase
 
@@ -44,11 +46,19 @@ class Intake:
     """The one writer of observed state on this replica; `run` it in a task of its own."""
 
     def __init__(
-        self, *, store: Store, view: View, clock: Callable[[], datetime], rng: random.Random, meters: Meters
+        self,
+        *,
+        store: Store,
+        view: View,
+        clock: Callable[[], datetime],
+        rng: random.Random,
+        meters: Meters,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._store = store
         self._rng = rng
         self._meters = meters
+        self._limits = limits
         self._view = view
         self._clock = clock
         self._unwritten: dict[tuple[str, str], Session] = {}
@@ -56,20 +66,23 @@ class Intake:
 
     def take(self, session: Session, message: Workloads) -> None:
         """Merges a report into the session and notes what is to be written. Raises ProtocolError."""
-        for observed in message.observed:
-            highest(observed)
-        for observed in message.observed:
+        reports = [bounded(observed) for observed in message.observed]
+        for observed in reports:
             if is_gone(observed):
                 session.workloads.pop(observed.pipeline, None)
+                session.marks.pop(observed.pipeline, None)
             elif session.workloads.get(observed.pipeline) == observed:
                 continue
             else:
                 session.workloads[observed.pipeline] = observed
             self.note(session, observed.pipeline)
         if message.complete:
-            for absent in session.phases.keys() - {observed.pipeline for observed in message.observed}:
+            before = session.workloads.keys() | session.phases.keys()
+            for absent in before - {observed.pipeline for observed in reports}:
                 session.workloads.pop(absent, None)
+                session.marks.pop(absent, None)
                 self.note(session, absent)
+        check_count(len(session.workloads), self._limits)
 
     def note(self, session: Session, pipeline: str) -> None:
         """What this session knows of the pipeline is to be written."""
@@ -84,16 +97,24 @@ class Intake:
             await self.flush()
 
     async def flush(self) -> None:
-        """Writes what waits now. Unavailability is waited out; what a store refuses is dropped and said."""
+        """Writes what waits now. An outage of the store is waited out; a report that it refuses is dropped and said."""
         while self._unwritten:
             keys = list(islice(self._unwritten, _GROUP))
             try:
                 await outlast(partial(self._write, keys), what="reports", rng=self._rng)
             except Exception:
                 log.exception("reports could not be written", count=len(keys))
-                for key in keys:
-                    self._unwritten.pop(key, None)
+                await self._write_singly(keys)
         self._arrived.clear()
+
+    async def _write_singly(self, keys: list[tuple[str, str]]) -> None:
+        """So that one report that the store refuses takes no other with it."""
+        for key in keys:
+            try:
+                await outlast(partial(self._write, [key]), what="reports", rng=self._rng)
+            except Exception as error:
+                self._unwritten.pop(key, None)
+                log.error("report dropped", agent=key[0], pipeline=key[1], error=str(error))
 
     async def _write(self, keys: list[tuple[str, str]]) -> None:
         group = [
@@ -116,15 +137,25 @@ class Intake:
             owners = await tx.find(SessionRow, agent_id=sorted({session.agent_id for session, _, _ in group}))
             current = {row.session_id for row in owners}
             ours = [item for item in group if item[0].link.session_id in current]
-            reported = [(highest(observed), session.agent_id) for session, _, observed in ours if observed]
-            if reported:
-                top, agent_id = max(reported)
-                await raise_past(tx, top, agent_id=agent_id)
+            await self._check_history(tx, ours)
             known = [item for item in ours if item[0].agent_id in self._view.agents]
             outcomes = [_outcome(self._view, *item) for item in known]
+            now = self._clock()
+            await tx.put(*[row for outcome in outcomes for row in outcome.rows(tx, now, self._view)])
             for outcome in outcomes:
-                await outcome.put(tx, self._clock(), self._view.agents[outcome.session.agent_id].row.name)
+                if outcome.observed is None:
+                    await tx.delete(ObservedRow, outcome.session.agent_id, outcome.pipeline)
         return outcomes
+
+    async def _check_history(self, tx: Transaction, group: list[_Item]) -> None:
+        """Cuts the history, once for all of the group that contradict it."""
+        reports = [(session.agent_id, observed) for session, _, observed in group if observed]
+        for agent_id, observed in reports:
+            pipeline = self._view.pipelines.get(observed.pipeline)
+            known = None if pipeline is None else pipeline.row
+            if why := contradiction(observed, known, counter=self._view.plane.generation):
+                await cut(tx, why, past=max(highest(other) for _, other in reports), agent_id=agent_id)
+                return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,22 +169,19 @@ class _Outcome:
     incident: Incident | None = None
     trouble: Trouble | None = None
 
-    async def put(self, tx: Transaction, now: datetime, agent_name: str) -> None:
-        """Into the store; what the session remembers is changed only after the commit."""
+    def rows(self, tx: Transaction, now: datetime, view: View) -> Iterator[ObservedRow | TransitionRow]:
+        """What to put, logged and told; what the session remembers is changed only after the commit."""
         agent_id, before = self.session.agent_id, self.session.phases.get(self.pipeline)
+        revision = tx.log(Topic.OBSERVED, f"{agent_id}/{self.pipeline}")
         if self.observed is None or self.phase is None:
-            if not await tx.delete(ObservedRow, agent_id, self.pipeline):
-                return
             after, generation, why = Phase.STOPPED, 0, "removed"
         else:
-            row = ObservedRow(
+            after, generation, why = self.phase, self.observed.desired, reason(self.observed, self.phase)
+            yield ObservedRow(
                 agent_id=agent_id, pipeline=self.pipeline, observed=self.observed, phase=self.phase, changed_at=now
             )
-            await tx.put(row)
-            after, generation, why = self.phase, self.observed.desired, reason(self.observed, self.phase)
-        revision = tx.log(Topic.OBSERVED, f"{agent_id}/{self.pipeline}")
         if self.observed is None or after is not before:
-            transition = TransitionRow(
+            yield TransitionRow(
                 revision=revision,
                 at=now,
                 agent_id=agent_id,
@@ -163,11 +191,11 @@ class _Outcome:
                 after=after,
                 message=why,
             )
-            await tx.put(transition)
         if self.incident is not None:
+            name = view.agents[agent_id].row.name
             tx.event(
                 self.incident.kind,
-                f"{agent_name}: {self.incident.message}" if self.incident.message else agent_name,
+                f"{name}: {self.incident.message}" if self.incident.message else name,
                 severity=self.incident.severity,
                 pipeline=self.pipeline,
                 agent_id=agent_id,

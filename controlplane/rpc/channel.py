@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable
 
 import structlog
 
-from controlplane.catalogue import Catalogues
 from controlplane.fleet import Fleet
 from controlplane.identity import Authority, Claimed, Claims, Enrolment
 from controlplane.identity.enrolment import check_facts
@@ -34,11 +31,11 @@ from headrace.messages import (
 )
 from headrace.server import Link
 from headrace.session import CloseError
-from headrace.types import CloseReason, CommandKind, Facts
+from headrace.types import CloseReason, Facts
 
 _DUPLICATE_RETRY_MS = 300_000
 _BUSY_RETRY_MS = 5_000
-_UPLOAD_S = 60.0
+_LONGEST_BOOT_ID = 64
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +54,8 @@ class ChannelEdge:
         intake: Intake,
         history: History,
         fleet: Fleet,
-        catalogues: Catalogues,
         reconciler: Reconciler,
         heartbeat_s: float,
-        monotonic: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._view = view
@@ -71,15 +66,11 @@ class ChannelEdge:
         self._intake = intake
         self._history = history
         self._fleet = fleet
-        self._catalogues = catalogues
         self._reconciler = reconciler
         self._heartbeat_ms = round(heartbeat_s * 1000)
-        self._monotonic = monotonic
         self._rng = rng
         self._opening: dict[str, tuple[Hello, tuple[CommandRow, ...]]] = {}
         self._left: set[str] = set()
-        self._uploads: dict[str, float] = {}
-        """Catalogues that are known (for ever) or were asked for (until then), by sha256."""
 
     async def enroll(self, request: EnrollRequest, peer: str) -> EnrollResponse:
         """See `Enrolment`."""
@@ -91,6 +82,8 @@ class ChannelEdge:
 
     async def open(self, link: Link, hello: Hello) -> Welcome:
         """Claims the session; the session of the same agent that is held here ends."""
+        if not 0 < len(link.boot_id) <= _LONGEST_BOOT_ID or not link.boot_id.isprintable():
+            raise CloseError(CloseReason.PROTOCOL, f"a boot id has 1 to {_LONGEST_BOOT_ID} printable characters")
         try:
             claimed = await self._claims.claim(
                 agent_id=link.agent_id,
@@ -154,12 +147,8 @@ class ChannelEdge:
         left = link.session_id in self._left
         self._left.discard(link.session_id)
         session = self._session(link)
-        if session is None or not self._sessions.drop(session):
-            return
-        try:
-            await self._claims.release(link.agent_id, link.session_id, left=left)
-        except UnavailableError as error:
-            log.warning("session not released; its lease runs out", agent=link.agent_id, error=error.message)
+        if session is not None and self._sessions.drop(session):
+            self._claims.release(link.agent_id, link.session_id, left=left)
 
     async def get_blob(self, agent_id: str, sha256: str) -> bytes:
         """See `Blobs`."""
@@ -185,17 +174,9 @@ class ChannelEdge:
             await self._want_catalogues(link.agent_id)
 
     async def _want_catalogues(self, agent_id: str) -> None:
-        """Asks this agent for the catalogues that nobody has given yet; each is asked of one agent a minute."""
         agent = self._view.agents.get(agent_id)
-        named = {info.catalogue_sha256 for info in agent.row.facts.engines} - {""} if agent else set()
-        now = self._monotonic()
-        unknown = {sha256 for sha256 in named if self._uploads.get(sha256, 0.0) <= now}
-        if not unknown:
-            return
-        known = await self._catalogues.of(unknown)
-        self._uploads |= dict.fromkeys(known, math.inf) | dict.fromkeys(unknown - known.keys(), now + _UPLOAD_S)
-        for sha256 in sorted(unknown - known.keys()):
-            await self._fleet.commands.post([agent_id], CommandKind.UPLOAD, sha256=sha256, timeout_s=_UPLOAD_S)
+        if agent is not None:
+            await self._fleet.uploads.want(agent)
 
     def _session(self, link: Link) -> Session | None:
         session = self._sessions.get(link.agent_id)

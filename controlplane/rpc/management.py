@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,7 +42,7 @@ class ManagementEdge:
         sessions: Sessions,
         fleet: Fleet,
         tokens: Tokens,
-        dump: Callable[[], AsyncIterator[bytes]],
+        dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
         self._token = token.encode()
         self._user = user
@@ -166,5 +167,6 @@ class ManagementEdge:
         )
 
     async def backup(self, request: api.BackupRequest, caller: Caller) -> AsyncIterator[api.BackupResponse]:
-        async for piece in self._dump():
-            yield api.BackupResponse(data=piece)
+        async with aclosing(self._dump()) as pieces:
+            async for piece in pieces:
+                yield api.BackupResponse(data=piece)

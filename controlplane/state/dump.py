@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from datetime import datetime
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ _CHUNK = 1 << 20
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-async def pieces(reader: SqlReader, *, at: datetime) -> AsyncIterator[bytes]:
+async def pieces(reader: SqlReader, *, at: datetime) -> AsyncGenerator[bytes, None]:
     """The whole state as the reader sees it."""
     gzip = zlib.compressobj(wbits=_GZIP)
     plane = shape_of(PlaneRow).dump(await reader.plane())

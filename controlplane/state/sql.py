@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar, cast
 
@@ -144,10 +144,10 @@ class SqlStore:
             if not deleted:
                 return total
 
-    async def dump(self) -> AsyncIterator[bytes]:
+    async def dump(self) -> AsyncGenerator[bytes, None]:
         """Everything, as of one moment."""
-        async with self.read() as reader:
-            async for piece in dump.pieces(reader, at=self._now()):
+        async with self.read() as reader, aclosing(dump.pieces(reader, at=self._now())) as pieces:
+            async for piece in pieces:
                 yield piece
 
     async def load(self, pieces: Iterable[bytes]) -> PlaneRow:

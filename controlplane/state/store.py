@@ -8,7 +8,7 @@ consistent moment for as long as their block lasts.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -128,8 +128,8 @@ class Store(Protocol):
     async def trim(self, row: type[L], *, older_than: datetime) -> int:
         """Deletes old rows of a log in small transactions; the number deleted."""
 
-    def dump(self) -> AsyncIterator[bytes]:
-        """Everything, as of one moment, in a form that every backend loads."""
+    def dump(self) -> AsyncGenerator[bytes, None]:
+        """Everything, as of one moment, in a form that every backend loads. It holds a view open: use `aclosing`."""
 
     async def load(self, pieces: Iterable[bytes]) -> PlaneRow:
         """Replaces everything by a dump, in one transaction, and starts a new epoch.

@@ -40,12 +40,6 @@ EXIT_BY_CODE: Mapping[str, Exit] = {
 }
 
 
-HINTS: Mapping[str, str] = {
-    "unavailable": "is it running? start one: headrace up; name another one: --server HOST:PORT or HEADRACE_SERVER",
-}
-"""What to do next, where that is the same whatever was asked for."""
-
-
 def exit_of(error: HeadraceError) -> Exit:
     """The exit code of a command that this error ended."""
     return EXIT_BY_CODE.get(error.code, Exit.REFUSED)
@@ -59,8 +53,6 @@ def complain(error: HeadraceError) -> None:
         message = message.partition(f": {error.faults[0]}")[0]
     lines = [f"error: {message}"]
     lines.extend(f"  {'warning: ' if f.severity is Severity.WARNING else ''}{f}" for f in error.faults)
-    if hint := HINTS.get(error.code):
-        lines.append(hint)
     say("\n".join(lines))
 
 

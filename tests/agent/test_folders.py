@@ -45,6 +45,19 @@ def test_a_switch_changes_every_file_and_drops_what_is_gone(folder: Folder) -> N
     assert (folder.path / "old.conf").read_bytes() == b"x"
 
 
+def test_what_is_in_place_is_written_by_nobody_again(folder: Folder) -> None:
+    put(folder, A, parsers_conf=b"one")
+    folder.switch(A)
+
+    def times() -> dict[Path, int]:
+        return {path: path.lstat().st_mtime_ns for path in folder.path.rglob("*")}
+
+    before = times()
+    put(folder, A, parsers_conf=b"one")
+    folder.switch(A)
+    assert times() == before
+
+
 def test_writing_beside_changes_nothing_that_is_current(folder: Folder) -> None:
     put(folder, A, parsers_conf=b"one")
     folder.switch(A)

@@ -138,6 +138,20 @@ def test_a_full_disk_is_said_and_made_up_for(state: State, monkeypatch: pytest.M
     assert again.blob(sha256) == b"x"
 
 
+def test_what_waits_is_written_as_soon_as_the_disk_takes_a_write(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    sha256 = sha256_of(b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "replace_file", full)
+        state.save(Record(pipeline="p", desired=Target(2, sha256)))
+        state.save_blob(sha256, b"x")
+    state.save(Record(pipeline="q"))
+    assert state.trouble == ""
+    assert reopened(state).blob(sha256) == b"x"
+
+
 def test_a_write_that_is_cut_short_leaves_the_old_file(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     state.save_identity(Identity(agent_id="a-1", credential="one"))
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from agent import folders
-from agent.host import Host, free_port
+from agent.host import Host
 from agent.model import Plane, Record, Removal, Target
 from agent.policy import Policy
+from agent.runtimes.ports import free_port
 from agent.state import State
 from agent.workload import Workload
 from headrace.errors import UnavailableError
@@ -328,10 +329,13 @@ async def test_a_full_disk_heals_by_itself(bench: Bench, monkeypatch: pytest.Mon
     await bench.until_good(1)
 
 
-async def test_a_state_that_is_not_on_disk_is_said(bench: Bench) -> None:
-    bench.host.state.trouble = "the agent's state is not on disk"
-    observed = await bench.until_good(bench.want("a"))
-    assert observed.notes == ("the agent's state is not on disk",)
+async def test_a_state_that_is_not_on_disk_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("agent.state.replace_file", full)
+    (note,) = (await bench.until_good(bench.want("a"))).notes
+    assert "state is not on disk" in note
 
 
 async def test_a_content_is_fetched_when_it_did_not_come_along(make_host: MakeHost, runtime: FakeRuntime) -> None:

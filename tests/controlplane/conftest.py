@@ -105,7 +105,12 @@ class Rules:
         self.changes = Changes(store)
         self.catalogues = Catalogues(store=store)
         self.fleet = Fleet.over(
-            store=store, view=self.view, changes=self.changes, catalogues=self.catalogues, clock=clock.now
+            store=store,
+            view=self.view,
+            changes=self.changes,
+            catalogues=self.catalogues,
+            clock=clock.now,
+            monotonic=clock,
         )
         self.tokens = Tokens(store=store, clock=clock.now)
         self.enrolment = Enrolment(store=store, clock=clock.now)

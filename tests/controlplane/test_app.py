@@ -27,6 +27,7 @@ async def test_a_pipeline_reaches_an_agent_and_what_it_observed_comes_back(start
         assert workload.generation == workload.observed.desired == answer.changes[0].generation
         assert workload.agent_id == agent.agent_id
         assert {event.kind for event in await plane.events()} == {
+            "plane.started",
             "pipeline.applied",
             "agent.connected",
             "agent.enrolled",

@@ -26,7 +26,7 @@ def expected(wanted: int | None, known: Known | None, asked: Asked | None, mark:
     if asked is None or asked.removed:
         return Act.NOTHING if wanted is None else Act.SEND
     if wanted is not None:
-        return Act.NOTHING if asked.generation >= wanted else Act.SEND
+        return Act.NOTHING if asked.generation >= wanted and mark is None else Act.SEND
     if mark is not None:
         return {Mark.REMOVING: Act.REMOVE, Mark.ORPHANED: Act.ORPHAN}[mark]
     return Act.ORPHAN if known is None or known.generation < asked.generation else Act.REMOVE
@@ -58,7 +58,8 @@ def test_doing_the_plan_leaves_nothing_to_plan_but_orphans(
         done[name] = Asked(wanted[name])
     for name in first.removes:
         done[name] = Asked(asked[name].generation, removed=True)
-    second = plan(wanted=wanted, known=known, asked=done, marks=marks)
+    left = {name: mark for name, mark in marks.items() if name not in first.sends}
+    second = plan(wanted=wanted, known=known, asked=done, marks=left)
     assert second.sends == second.removes == ()
     assert second.orphans == first.orphans
 
@@ -72,10 +73,13 @@ def test_only_what_is_not_wanted_is_ever_removed(
     assert {*decided.sends} <= wanted.keys()
 
 
-def test_a_foreign_agent_keeps_all_that_it_runs_and_should_not() -> None:
+def test_nothing_that_a_foreign_agent_runs_goes_by_its_number() -> None:
     asked = {"a": Asked(5), "b": Asked(5), "c": Asked(5), "gone": Asked(5, removed=True)}
-    known = {"b": Known(9), "c": Known(9, deleted=True), "gone": Known(9)}
-    assert set(strangers(wanted=["a"], known=known, asked=asked, foreign=True)) == {"b", "c"}
+    known = {"a": Known(5), "b": Known(9), "c": Known(9, deleted=True), "gone": Known(9)}
+    marks = dict.fromkeys(strangers(known=known, asked=asked, foreign=True), Mark.ORPHANED)
+    assert set(marks) == {"a", "b", "c"}
+    decided = plan(wanted={"a": 5}, known=known, asked=asked, marks=marks)
+    assert (decided.sends, decided.removes, decided.orphans) == (("a",), (), ("b", "c"))
 
 
 def test_of_an_older_epoch_only_what_was_deleted_later_is_no_orphan() -> None:
@@ -86,5 +90,5 @@ def test_of_an_older_epoch_only_what_was_deleted_later_is_no_orphan() -> None:
         "before": Known(3, deleted=True),
         "wanted": Known(9),
     }
-    found = set(strangers(wanted=["wanted"], known=known, asked=asked, foreign=False))
-    assert found == {"lives", "before", "unknown"}
+    found = set(strangers(known=known, asked=asked, foreign=False))
+    assert found == {"lives", "before", "unknown", "wanted"}

@@ -33,16 +33,17 @@ async def test_an_agent_that_was_killed_and_starts_again_takes_over_without_alar
 
 
 async def test_two_processes_with_one_identity_alarm_and_the_later_one_stays(start: Start) -> None:
-    async with start() as plane:
-        first = await plane.agent()
-        async with first, FakeAgent(plane.running.ready.channel, identity=first.identity()) as second:
+    async with start() as plane, await plane.agent() as first:
+        await first.until(lambda a: a.completed > 0)
+        async with FakeAgent(plane.running.ready.channel, identity=first.identity()) as second:
+            await second.until(lambda a: a.completed > 0)
             await first.until(lambda a: bool(a.refusals), timeout=30)
             assert isinstance(first.refusals[0], ConflictError)
-            await second.until(lambda a: a.completed > 0)
             events = await eventually(lambda: plane.events("agent.duplicate_identity"))
             assert events[0].agent_id == first.agent_id
             await plane.client.apply_pipelines([manifest()])
             await second.until(lambda a: "edge" in a.observed())
+            assert "edge" not in first.observed()
 
 
 async def test_a_revoked_agent_is_cut_off_at_once_and_comes_no_more(start: Start) -> None:

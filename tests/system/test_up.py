@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +18,11 @@ from typing import Any
 import pytest
 
 from tests.processes import Program, processes_in, wait_until
+from tests.servers import Nginx
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
+EXAMPLE = Path(__file__).parents[2] / "examples/nginx"
 LOOPBACK = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--channel", "127.0.0.1:0")
 
 PIPELINE = """\
@@ -165,6 +169,7 @@ def test_a_pipeline_lives_its_life(tmp_path: Path) -> None:
         running.program.send(signal.SIGTERM)
         assert running.program.wait() == 0
     assert processes_in(running.folder) == []
+    assert "epoch 2 begins" in cli("restore", backup, "--data-dir", tmp_path / "restored")
 
 
 def test_the_demo_runs_and_a_second_start_goes_on_where_the_first_one_ended(tmp_path: Path) -> None:
@@ -180,6 +185,29 @@ def test_the_demo_runs_and_a_second_start_goes_on_where_the_first_one_ended(tmp_
     with up(tmp_path) as second:
         assert [known["id"] for known in second.cli.json("get", "agents")] == [agent["id"]]
         assert second.cli.json("get", "pipelines") == []
+
+
+def test_the_nginx_example_counts_every_request(tmp_path: Path, nginx: Nginx) -> None:
+    out = tmp_path / "out"
+    example = shutil.copytree(EXAMPLE, tmp_path / "example")
+    text = (example / "pipeline.yaml").read_text()
+    text = text.replace("/var/log/nginx/access.log", str(nginx.access_log)).replace("/tmp/headrace-nginx", str(out))
+    (example / "pipeline.yaml").write_text(text)
+    with up(tmp_path, "--no-demo") as running:
+        running.cli("apply", "-f", example, "--wait")
+        for number in range(20):
+            urllib.request.urlopen(f"{nginx.url}/item/{number}", timeout=10).close()
+            urllib.request.urlopen(f"{nginx.url}/healthz", timeout=10).close()
+        wait_until(lambda: _text(out / "requests.json").count("\n") >= 20, what="every request in the output")
+        paths = [json.loads(line)["path"] for line in _text(out / "requests.json").splitlines()]
+        assert paths == [f"/item/{number}" for number in range(20)]
+
+
+def test_nothing_outlives_an_up_that_is_killed(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        wait_until(lambda: _text(running.folder / "demo" / "output.log"), what="the demo runs")
+        running.program.kill()
+        wait_until(lambda: processes_in(running.folder) == [], what="all children have ended")
 
 
 def test_a_second_start_in_the_same_folder_is_refused_in_words(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import orjson
 
 from agent.engine.parser import Parsed, ParserConfig, time_format
+from agent.engine.parsers.decoders import decoder
 
 _log = logging.getLogger("agent.engine.parser")
 
@@ -15,6 +16,7 @@ class JsonParser:
 
     def __init__(self, name: str, config: ParserConfig, clock: Callable[[], int]) -> None:
         self._name = name
+        self._decode = decoder(config.decode)
         self._time = time_format(config, clock)
         self._time_key = config.time_key
         self._time_keep = config.time_keep
@@ -26,6 +28,8 @@ class JsonParser:
             record = _mended(line)
         if type(record) is not dict:
             return None
+        if self._decode is not None:
+            record = self._decode(record)
         if self._time is None:
             return 0, record
         text = record.get(self._time_key)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from agent.engine.config import InvalidProperty, read
 from agent.engine.multiline import MultilineParser
 from agent.engine.parser import Make, Parser, ParserConfig
+from agent.engine.parsers.decoders import DecodingParser, decoder
 from agent.engine.parsers.json import JsonParser
 from agent.engine.parsers.logfmt import LogfmtParser
 from agent.engine.parsers.ltsv import LtsvParser
@@ -13,7 +14,6 @@ from agent.engine.parsers.regex import RegexParser
 from headrace.config import Fault, Section, did_you_mean
 
 FORMATS: Mapping[str, Make] = {"json": JsonParser, "regex": RegexParser, "logfmt": LogfmtParser, "ltsv": LtsvParser}
-REFUSED = ("decode_field", "decode_field_as")
 
 
 class ParserTable:
@@ -55,7 +55,7 @@ def build_parsers(sections: tuple[Section, ...], clock: Callable[[], int]) -> tu
         if section.kind != "parser":
             continue
         label = f"parser {section.name!r}"
-        found, wrong = read(section, ParserConfig, refused=REFUSED, label=label)
+        found, wrong = read(section, ParserConfig, label=label)
         faults += wrong
         if wrong:
             continue
@@ -66,10 +66,16 @@ def build_parsers(sections: tuple[Section, ...], clock: Callable[[], int]) -> tu
             faults.append(Fault(section.position, f"{label}: format {config.format!r} is not known{hint}"))
             continue
         try:
-            parsers.setdefault(section.name or "", (section, make(section.name or "", config, clock)))
+            parsers.setdefault(section.name or "", (section, _made(make, section.name or "", config, clock)))
         except InvalidProperty as error:
             prop = section.find(error.name)
             faults.append(Fault(prop.position if prop else section.position, f"{label}: {error}"))
     multiline_sections = tuple(section for section in sections if section.kind == "multiline_parser")
     multiline, wrong = build_multiline(multiline_sections, ParserTable(parsers, {}).get, clock)
     return ParserTable(parsers, multiline), faults + wrong
+
+
+def _made(make: Make, name: str, config: ParserConfig, clock: Callable[[], int]) -> Parser:
+    parser = make(name, config, clock)
+    decode = decoder(config.decode) if not isinstance(parser, JsonParser) else None  # which looks for its time after it
+    return DecodingParser(parser, decode) if decode is not None else parser

@@ -21,6 +21,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "nest": {"operation": "nest", "nest_under": "x", "wildcard": "*"},
     "rewrite_tag": {"rule": "$a ^x$ new false"},
     "http": {"port": 9},
+    "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
 }
 """Properties without which a plugin does not start, or that a test needs."""
@@ -117,9 +118,10 @@ async def test_an_input_ends_when_it_is_cancelled_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("plugin", [*filters, *processors], ids=lambda plugin: plugin.name)
-def test_a_filter_keeps_the_lists_of_a_batch_in_step(plugin: Registration[Any], plugins: PluginKit) -> None:
+async def test_a_filter_keeps_the_lists_of_a_batch_in_step(plugin: Registration[Any], plugins: PluginKit) -> None:
     registry = filters if plugin.name in filters else processors
     instance = make(plugins, registry, plugin.name)
+    await instance.open()
     records = [{"a": "x", "log": "k=v"}, {}, {"a": None, "b": {"c": [1]}}, {"a": "x" * 1000}]
     emitted: list[Batch] = []
     batch = Batch("tag", [1, 2, 3, 4], records, [{}, {"m": 1}, {}, {}], 100)
@@ -128,6 +130,7 @@ def test_a_filter_keeps_the_lists_of_a_batch_in_step(plugin: Registration[Any], 
         assert all(isinstance(record, dict) for record in result.records)
     empty = instance.process(Batch("tag"), emitted.append)
     assert len(empty) == 0
+    await instance.close()
 
 
 @pytest.mark.parametrize("plugin", list(outputs), ids=lambda plugin: plugin.name)

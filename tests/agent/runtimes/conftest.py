@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.folders import Folder
-from agent.host import free_port
+from agent.runtimes.ports import free_port
 from agent.runtimes import Launch
 from agent.runtimes.process import holders
 from agent.runtimes.render import render

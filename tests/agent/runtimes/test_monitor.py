@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from agent.host import free_port
+from agent.runtimes.ports import free_port
 from agent.runtimes.monitor import Monitor, MonitorError
 
 

@@ -179,6 +179,7 @@ async def test_an_agent_that_loses_one_pipeline_of_several_counts_once(rules: Ru
     [
         ({"name": "Edge"}, "did you mean 'edge'"),
         ({"selector": ""}, "pipeline 'edge': selector '', column 1: it is empty"),
+        ({"selector": "role=("}, "pipeline 'edge': selector 'role=\\(', column 6"),
         ({"selector": "role=="}, None),
         ({"labels": {"a b": "c"}}, "labels: label key 'a b'"),
         ({"config": "  "}, "its configuration is empty"),
@@ -187,7 +188,7 @@ async def test_an_agent_that_loses_one_pipeline_of_several_counts_once(rules: Ru
         ({"files": (File(name="/etc/passwd"),)}, "relative path"),
         ({"files": (File(name="a//b"),)}, "relative path"),
         ({"files": (File(name="a\\b"),)}, "relative path"),
-        ({"files": (File(name="a"), File(name="a"))}, "given twice"),
+        ({"files": (File(name="a"), File(name="a"))}, "given 2 times"),
         ({"config": "x" * (DEFAULT_LIMITS.configuration + 1)}, "the limit is 1048576"),
         ({"files": (File(name="a", content=b"x" * (DEFAULT_LIMITS.file + 1)),)}, "file 'a' has 8388609 bytes"),
     ],

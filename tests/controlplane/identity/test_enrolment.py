@@ -12,7 +12,7 @@ from controlplane.model import AgentRow, TokenRow
 from headrace import api
 from headrace.errors import ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
 from headrace.messages import EnrollRequest, EnrollResponse
-from headrace.types import AgentState, Facts
+from headrace.types import AgentState, Engine, EngineInfo, Facts
 from tests.controlplane.conftest import Rules
 
 
@@ -134,6 +134,11 @@ async def test_a_flood_of_refusals_writes_few_events(rules: Rules) -> None:
         Facts(name="a\nb"),
         Facts(name="a", labels={"k k": "v"}),
         Facts(name="a", labels={f"k{number}": "v" for number in range(65)}),
+        Facts(name="a", version="x" * 201),
+        Facts(name="a", os="Linux\n"),
+        Facts(name="a", capabilities=("x",) * 65),
+        Facts(name="a", engines=(EngineInfo(engine=Engine.EMBEDDED),) * 17),
+        Facts(name="a", engines=(EngineInfo(engine=Engine.EMBEDDED, version="\0"),)),
     ],
 )
 async def test_facts_that_nobody_could_select_or_show_are_refused(rules: Rules, facts: Facts) -> None:

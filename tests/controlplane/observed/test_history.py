@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from controlplane.app import opened
+from headrace.client import PlaneSeen
 from headrace.errors import ConflictError, NotFoundError
 from headrace.messages import Answer, Command, Remove
 from headrace.testing import FakeAgent, SeverableProxy
-from headrace.types import CommandKind, Facts, Phase
+from headrace.types import Attempt, AttemptState, CommandKind, Facts, Health, Observed, Phase, Running
 from tests.controlplane.conftest import Plane, Start, manifest
 from tests.processes import eventually
 
@@ -96,6 +97,30 @@ async def test_an_agent_of_another_plane_keeps_what_it_runs_until_somebody_decid
                 await new.client.adopt_workload("shared", agent.agent_id, selector="*")
 
 
+@pytest.mark.parametrize("generation", [1, 2, 3, 6, 7, 50])
+async def test_a_number_of_another_plane_never_passes_for_our_content(start: Start, generation: int) -> None:
+    async with start() as plane:
+        await plane.client.apply_pipelines([manifest("first")])
+        await plane.client.apply_pipelines([manifest("edge")])  # generation 2
+        for tag in "abcd":
+            await plane.client.apply_pipelines([manifest("first", tag=tag)])  # the counter goes to 6
+        sha256 = (await plane.client.get_pipeline("edge")).sha256
+        agent = await plane.agent()
+        agent.report(
+            Observed(
+                pipeline="edge",
+                desired=generation,
+                attempt=Attempt(generation=generation, state=AttemptState.OK),
+                running=Running(generation=generation, sha256="f" * 64, health=Health.HEALTHY),
+                good=generation,
+            )
+        )
+        async with agent:
+            await agent.until(lambda a: a.observed()["edge"].running.sha256 == sha256)
+            await until_phases(plane, agent.agent_id, {"edge": Phase.GOOD, "first": Phase.GOOD})
+            assert agent.observed()["edge"].desired > max(generation, 1)
+
+
 async def test_an_orphan_is_adopted_with_its_content_and_without_touching_it(start: Start) -> None:
     async with AsyncExitStack() as stack:
         old = await stack.enter_async_context(start(data="old"))
@@ -147,3 +172,59 @@ async def test_an_agent_that_went_ahead_raises_the_epoch_of_its_own_instance(sta
             assert plane.running.view.plane.epoch == 8
             (event,) = await plane.events("plane.history_cut")
             assert "has seen epoch 7" in event.message
+
+
+@pytest.mark.parametrize("generation", [1, 2, 4])
+@pytest.mark.parametrize("health", [Health.HEALTHY, None])
+async def test_the_number_of_another_plane_s_content_is_never_taken_for_ours(
+    start: Start, generation: int, health: Health | None
+) -> None:
+    """Lower than ours, equal, and higher but within what was counted here; running there, or failed there."""
+    async with start() as plane:
+        await plane.client.apply_pipelines([manifest("edge", tag="a")])
+        await plane.client.apply_pipelines([manifest("edge", tag="b")])
+        await plane.client.apply_pipelines([manifest(f"other-{n}", "x=1") for n in range(4)])
+        ours = await plane.client.get_pipeline("edge")
+        assert (ours.generation, (await plane.client.get_status()).generation) == (2, 6)
+        agent = await plane.agent()
+        agent._plane = PlaneSeen(instance_id="another", epoch=1)
+        state = AttemptState.FAILED if health is None else AttemptState.OK
+        running = Running(generation=generation, sha256="f" * 64, health=health) if health else None
+        agent.report(
+            Observed(
+                pipeline="edge",
+                desired=generation,
+                attempt=Attempt(generation=generation, state=state, quarantined=health is None),
+                running=running,
+            )
+        )
+        async with agent:
+            await until_phases(plane, agent.agent_id, {"edge": Phase.GOOD})
+            now = agent.observed()["edge"].running
+            assert now is not None
+            assert now.sha256 == ours.sha256
+
+
+async def test_a_history_that_was_cut_unseen_is_known_by_what_an_agent_runs(start: Start) -> None:
+    """A data folder put back as a copy: instance, epoch and counter look as if nothing had happened."""
+    async with start() as plane:
+        await plane.client.apply_pipelines([manifest("edge"), manifest("other")])
+        sha256 = (await plane.client.get_pipeline("edge")).sha256
+        async with await plane.agent() as agent:
+            await agent.until(lambda a: len(a.observed()) == 2)
+            await until_phases(plane, agent.agent_id, {"edge": Phase.GOOD, "other": Phase.GOOD})
+            was = agent.observed()["edge"].desired
+            agent.report(
+                Observed(
+                    pipeline="edge",
+                    desired=was,
+                    attempt=Attempt(generation=was, state=AttemptState.OK),
+                    running=Running(generation=was, sha256="f" * 64, health=Health.HEALTHY),
+                )
+            )
+            await agent.until(lambda a: a.observed()["edge"].desired > was)
+            running = agent.observed()["edge"].running
+            assert running is not None
+            assert running.sha256 == sha256
+            (event,) = await plane.events("plane.history_cut")
+            assert f"another content as generation {was} of pipeline 'edge'" in event.message

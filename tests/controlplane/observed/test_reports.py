@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -32,7 +34,9 @@ from tests.controlplane.conftest import Plane, Start, manifest
 from tests.processes import eventually
 
 
-def attempt(generation: int, state: AttemptState, *, running: int = 0, health: Health = Health.HEALTHY) -> Observed:
+def attempt(
+    generation: int, state: AttemptState, *, running: int = 0, sha256: str = "", health: Health = Health.HEALTHY
+) -> Observed:
     """A report about pipeline `edge`."""
     faults = (Fault(message="no such property 'regx'; did you mean 'regex'?", plugin="grep", property="regx"),)
     failed = state is AttemptState.FAILED
@@ -47,15 +51,18 @@ def attempt(generation: int, state: AttemptState, *, running: int = 0, health: H
             quarantined=failed,
             at=datetime.now(UTC),
         ),
-        running=Running(generation=running, sha256="00", health=health) if running else None,
+        running=Running(generation=running, sha256=sha256, health=health) if running else None,
     )
 
 
-def fails_from(generation: int):
+def fails_from(generation: int) -> Any:
+    """Runs generations before this one, and fails at it."""
+
     def outcome(desired: Desired, before: Observed | None) -> Observed:
         if desired.generation < generation:
-            return attempt(desired.generation, AttemptState.OK, running=desired.generation)
-        return attempt(desired.generation, AttemptState.FAILED, running=1)
+            return attempt(desired.generation, AttemptState.OK, running=desired.generation, sha256=desired.sha256)
+        failed = attempt(desired.generation, AttemptState.FAILED)
+        return replace(failed, running=before.running) if before else failed
 
     return outcome
 
@@ -84,7 +91,8 @@ async def test_a_failure_is_told_with_its_plugin_its_reason_and_what_runs_on(sta
             "a-1: generation 2 failed at step validate: grep: no such property 'regx'; did you mean 'regex'?; "
             "generation 1 runs on"
         )
-        agent.report(attempt(2, AttemptState.OK, running=2))
+        sha256 = (await plane.client.get_pipeline("edge")).sha256
+        agent.report(attempt(2, AttemptState.OK, running=2, sha256=sha256))
         await until_phase(plane, "running")
         await eventually(lambda: plane.events("workload.recovered"))
 

@@ -62,8 +62,3 @@ def test_a_complaint_names_every_finding_once(capsys: pytest.CaptureFixture[str]
     for message in ("refused for 2 reasons", "refused for 2 reasons: p.yaml:3:1: one (and 1 more)"):
         complain(errors.InvalidError(message, faults=faults))
         assert capsys.readouterr() == ("", "error: refused for 2 reasons\n  p.yaml:3:1: one\n  warning: two\n")
-
-
-def test_who_cannot_reach_a_control_plane_is_told_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
-    complain(errors.UnavailableError("cannot reach the control plane at 127.0.0.1:8401"))
-    assert "start one: headrace up" in capsys.readouterr().err

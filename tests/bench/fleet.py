@@ -1,0 +1,254 @@
+"""A control plane as a process of its own, and a fleet of light agents in others: what the channel's numbers are about.
+
+The control plane is the product, `python -m controlplane serve`, on SQLite or on the database that is named; only its
+process is measured. It is given a heartbeat interval so long that nothing happens but what a measurement asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace import api
+from headrace.management import ManagementClient
+from tests.bench import machine
+from tests.bench.swarm import client_tls
+from tests.processes import Program, eventually
+
+PIPELINE = "bench"
+WORKERS = 2
+_SETTLE_S = 1.0
+_PATIENCE_S = 120.0
+_QUIET_HEARTBEAT_S = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """One change that went to everybody; times in seconds since its commit, CPU in seconds."""
+
+    applying_s: float
+    """From the call to the commit: validation, and the transaction."""
+    arrivals: list[float]
+    missing: int
+    acknowledged_s: float
+    """Until the store had the last agent's report."""
+    cpu_s: float
+    """Of the control plane, from the call until then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """How connecting the whole fleet went."""
+
+    seconds: float
+    delays: list[float]
+    lost: int
+    why: list[str]
+    cpu_s: float
+    message_bytes: float
+    """Both ways, per agent."""
+    wire_bytes: float
+    """The same with all that HTTP/2 adds."""
+
+
+class Fleet:
+    """Made by `fleet`; not for more than one task."""
+
+    def __init__(self, folder: Path, *, agents: int, state: str, tls: Path | None) -> None:
+        self.agents = agents
+        self.client: ManagementClient
+        self._folder = folder
+        self._tls = tls
+        token = folder / "management.token"
+        token.write_text(secrets.token_urlsafe(16))
+        self._command: list[str | Path] = [
+            *(sys.executable, "-P", "-m", "controlplane", "serve", "--data-dir", folder / "data"),
+            *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--channel", "127.0.0.1:0"),
+            *("--management-token-file", token, "--heartbeat", str(_QUIET_HEARTBEAT_S), "--gone", "1e6"),
+            *(("--state", state) if state else ()),
+            *(_tls_arguments(tls) if tls else ()),
+        ]
+        self._program: Program
+        self._ready: dict[str, Any] = {}
+        self._workers: list[asyncio.subprocess.Process] = []
+        self._wanted_revision = 0
+
+    @property
+    def pid(self) -> int:
+        """Of the control plane."""
+        return self._program.pid
+
+    @property
+    def memory_kib(self) -> int:
+        return machine.memory_kib(self.pid)
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Starts the control plane, or starts it anew with what it has stored."""
+        self._program = stack.enter_context(Program(self._command, folder=self._folder, name="controlplane"))
+        path = self._folder / "data/ready.json"
+        self._ready = self._program.wait_for(lambda: _ready(path, self.pid), timeout=60, what="ready")
+        token = (self._folder / "management.token").read_text()
+        client = ManagementClient(self._ready["grpc"], token, tls=client_tls(self._tls) if self._tls else None, timeout=_PATIENCE_S)
+        self.client = await stack.enter_async_context(client)
+
+    async def start_workers(self, stack: AsyncExitStack) -> None:
+        """Starts the load generator's processes and enrols their agents; they outlive a restart of the plane."""
+        made = await self.client.create_token(ttl_seconds=3600, max_uses=self.agents)
+        for number in range(WORKERS):
+            worker = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.bench.swarm", *map(str, [self._tls] if self._tls else [])),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                limit=64 << 20,
+                cwd=Path(__file__).parents[2],
+            )
+            stack.push_async_callback(_end, worker)
+            self._workers.append(worker)
+            names = [f"bench-{index}" for index in range(number, self.agents, WORKERS)]
+            await self._tell(worker, do="enroll", target=self._ready["channel"], token=made.secret, names=names)
+
+    async def settle(self) -> None:
+        """Until what has been said is in the store, and then a moment, so that no measurement pays for another."""
+        await self._reach(self._wanted_revision)
+        await asyncio.sleep(_SETTLE_S)
+
+    async def connect(self, *, concurrency: int) -> Connected:
+        """Connects everybody, so many at a time."""
+        before = machine.cpu_s(self.pid)
+        target = self._ready["channel"]
+        each = concurrency // WORKERS
+        answers = await self._all(do="connect", target=target, concurrency=each, timeout=_PATIENCE_S)
+        began = min(answer["began"] for answer in answers)
+        delays = sorted(at - began for answer in answers for at in answer["complete_at"])
+        back = max(1, len(delays))
+        await eventually(self._has_sessions(len(delays)), what="all sessions are held")
+        await asyncio.sleep(_SETTLE_S)
+        return Connected(
+            seconds=delays[-1] if delays else 0.0,
+            delays=delays,
+            lost=sum(answer["lost"] for answer in answers),
+            why=[why for answer in answers for why in answer["why"]],
+            cpu_s=machine.cpu_s(self.pid) - before,
+            message_bytes=sum(answer["message_bytes"] for answer in answers) / back,
+            wire_bytes=sum(answer["wire_bytes"] for answer in answers) / back,
+        )
+
+    async def disconnect(self) -> None:
+        """Cuts every connection; returns when the plane has noticed."""
+        await self._all(do="disconnect")
+        await eventually(self._has_sessions(0), what="no session is held", timeout=_PATIENCE_S)
+        await asyncio.sleep(_SETTLE_S)
+
+    async def push(self, config: str) -> Push:
+        """Applies the pipeline with this configuration and waits until all is told and written."""
+        before, called = machine.cpu_s(self.pid), time.time()
+        answer = await self.client.apply_pipelines([api.Manifest(name=PIPELINE, selector="role=bench", config=config)])
+        change = answer.changes[0]
+        answers = await self._all(do="taken", generation=change.generation, timeout=_PATIENCE_S)
+        self._wanted_revision = answer.fleet_revision + self.agents
+        await self._reach(self._wanted_revision)
+        acknowledged, now = time.time(), time.monotonic()
+        cpu = machine.cpu_s(self.pid) - before
+        revision = (await self.client.list_revisions(PIPELINE, limit=1))[0]
+        assert revision.at is not None
+        committed = revision.at.timestamp()
+        monotonic = now - (acknowledged - committed)
+        return Push(
+            applying_s=committed - called,
+            arrivals=sorted(at - monotonic for answer in answers for at in answer["at"]),
+            missing=sum(answer["missing"] for answer in answers),
+            acknowledged_s=acknowledged - committed,
+            cpu_s=cpu,
+        )
+
+    async def heartbeats(self, *, rounds: int, seconds: float) -> float:
+        """CPU seconds of the plane for each heartbeat, beyond what it takes to be idle for as long."""
+        idle = await self.idle_cpu_s(seconds)
+        before = machine.cpu_s(self.pid)
+        answers = await self._all(do="heartbeats", rounds=rounds, seconds=seconds)
+        busy = machine.cpu_s(self.pid) - before
+        return (busy - idle) / sum(answer["sent"] for answer in answers)
+
+    async def idle_cpu_s(self, seconds: float) -> float:
+        """CPU seconds of the plane while nobody says anything."""
+        before = machine.cpu_s(self.pid)
+        await asyncio.sleep(seconds)
+        return machine.cpu_s(self.pid) - before
+
+    async def _reach(self, revision: int) -> None:
+        async def reached() -> bool:
+            return (await self.client.get_status()).fleet_revision >= revision
+
+        await eventually(reached, what=f"fleet revision {revision}", timeout=_PATIENCE_S)
+
+    def _has_sessions(self, count: int) -> Callable[[], Awaitable[bool]]:
+        async def has() -> bool:
+            return (await self.client.get_status()).sessions == count
+
+        return has
+
+    async def _all(self, **command: Any) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(self._tell(worker, **command) for worker in self._workers))
+
+    async def _tell(self, worker: asyncio.subprocess.Process, **command: Any) -> dict[str, Any]:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(json.dumps(command).encode() + b"\n")
+        line = await worker.stdout.readline()
+        if not line:
+            raise AssertionError(f"a worker of the load generator ended while it was told to {command['do']}")
+        return dict(json.loads(line))
+
+
+@asynccontextmanager
+async def fleet(folder: Path, *, agents: int, state: str = "", tls: Path | None = None) -> AsyncIterator[Fleet]:
+    """An enrolled fleet, not connected yet, and a control plane that has just been started."""
+    made = Fleet(folder, agents=agents, state=state, tls=tls)
+    async with AsyncExitStack() as workers:
+        async with AsyncExitStack() as first:
+            await made.start(first)
+            await made.start_workers(workers)
+        async with AsyncExitStack() as second:
+            await made.start(second)
+            await made.settle()
+            yield made
+
+
+def make_certificates(folder: Path) -> None:
+    """A throw-away authority, and a server's and an agent's certificate by it."""
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", "req", "-x509", *curve, *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl("-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=bench authority")
+    for name in ("server", "agent"):
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+        openssl("-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *signed)
+
+
+def _tls_arguments(folder: Path) -> list[str | Path]:
+    return ["--tls-cert", folder / "server.pem", "--tls-key", folder / "server.key", "--tls-client-ca", folder / "ca.pem"]
+
+
+def _ready(path: Path, pid: int) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return dict(document) if document["pid"] == pid else None
+
+
+async def _end(worker: asyncio.subprocess.Process) -> None:
+    if worker.returncode is None:
+        worker.kill()
+    await worker.wait()
