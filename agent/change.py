@@ -61,6 +61,7 @@ class Change:
         self._prepared: Prepared | None = None
         self._launch: Launch | None = None
         self._rendered: Rendered | None = None
+        self._untried: tuple[str, ...] = ()
         self._run: Run | None = None
 
     async def make(self) -> Outcome:
@@ -90,7 +91,9 @@ class Change:
 
     async def _try(self) -> None:
         assert self._prepared
-        self._runner.probe(self._prepared)
+        assert self._launch
+        assert self._rendered
+        self._untried = await self._runner.try_out(self._target, self._launch, self._prepared, self._rendered)
 
     async def _apply(self) -> None:
         assert self._prepared
@@ -106,7 +109,7 @@ class Change:
             step=step,
             basis=self._prepared.basis if self._prepared else "",
             run=self._run,
-            notes=self._rendered.notes if self._rendered else (),
+            notes=(*self._rendered.notes, *self._untried) if self._rendered else (),
             faults=faults,
             is_quarantined=is_quarantined,
         )

@@ -1,41 +1,19 @@
-"""The variables that a configuration may use, and the environment that its engine gets. Pure.
+"""The variables that a configuration may use here, by the rules of `headrace.variables`, and its engine's environment.
 
-`${NAME}` means, in this order: what the agent's own environment passes on (`PASSED_ON`), what operators set for this
-agent, `HEADRACE_LABEL_<KEY>` and `HEADRACE_AGENT`. A child sees only those that its configuration uses, and what every
-program needs. Names that would change the program itself (`LD_PRELOAD` and the like) are refused: whoever may set a
-variable must not get around the agent's policy by it.
+A child sees only those that its configuration uses, and what every program needs. Pure.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.model import Plane
 from headrace.config import Document, did_you_mean, variables
 from headrace.types import Fault
-
-PASSED_ON = (
-    *(
-        "PATH",
-        "HOME",
-        "USER",
-        "HOSTNAME",
-        "NODE_NAME",
-        "LANG",
-        "LC_ALL",
-        "TZ",
-        "TMPDIR",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    ),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"),
-)
-
-_RESERVED = re.compile("(?:LD_|DYLD_|PYTHON|LUA_|GLIBC_|GCONV_|MALLOC_|OPENSSL_).*|ENV|BASH_ENV|IFS|SHELLOPTS")
+from headrace.variables import AGENT_VARIABLE, PASSED_ON, label_variable, objection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +33,11 @@ class Environment:
 def known_variables(*, agent: str, plane: Plane, own: Mapping[str, str]) -> dict[str, str]:
     """Everything that a configuration may refer to here."""
     return {
-        "HEADRACE_AGENT": agent,
+        AGENT_VARIABLE: agent,
         **{label_variable(key): value for key, value in plane.labels.items()},
         **plane.values,
         **{name: own[name] for name in PASSED_ON if name in own},
     }
-
-
-def label_variable(key: str) -> str:
-    """The variable that carries a label: `team/zone-a` is in `HEADRACE_LABEL_TEAM_ZONE_A`."""
-    return "HEADRACE_LABEL_" + re.sub("[^A-Za-z0-9]", "_", key).upper()
 
 
 def environment_of(document: Document, known: Mapping[str, str]) -> Environment:
@@ -73,8 +46,8 @@ def environment_of(document: Document, known: Mapping[str, str]) -> Environment:
     faults: list[Fault] = []
     for reference in variables(document):
         name, place = reference.name, reference.position
-        if _RESERVED.fullmatch(name):
-            message = f"variable {name!r} would change the engine itself; choose another name"
+        if wrong := objection(name):
+            message = wrong
         elif known.get(name):
             used[name] = known[name]
             continue

@@ -5,6 +5,7 @@
       rev/<sha256>/              one content: its files, and the rendered configuration beside them
       current -> rev/<sha256>    switched by one atomic rename
       parsers.conf -> current/…  a shipped file, where a relative path finds it
+      trial/                     what is started to try a content, while that lasts
       engine.log, engine.lock
 
 File names come from the wire; none of them leaves the folder or takes a name that the agent uses itself. Everything
@@ -40,6 +41,10 @@ class Folder:
     @property
     def data(self) -> Path:
         return self.path / "data"
+
+    @property
+    def trial(self) -> Path:
+        return self.path / "trial"
 
     @property
     def log(self) -> Path:

@@ -93,14 +93,6 @@ class Record:
     notes: tuple[str, ...] = ()
 
     @property
-    def generation(self) -> int:
-        """The newest generation that was heard of, be it a content or a tombstone."""
-        return max(
-            self.desired.generation if self.desired else 0,
-            self.removal.generation if self.removal else 0,
-        )
-
-    @property
     def kept(self) -> frozenset[str]:
         """Hashes of the contents that must not be collected."""
         targets = (self.desired, self.run and self.run.target, self.good)

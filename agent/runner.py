@@ -12,15 +12,16 @@ import structlog
 
 from agent.errors import ConfigurationFault, EnvironmentFault
 from agent.folders import Folder
-from agent.host import Host, bind_error, free_port
+from agent.host import Host
 from agent.model import Run, Target
 from agent.preparation import Prepared
 from agent.restart import Exit
-from agent.runtimes import EngineLostError, Instance, Launch, Report, Runtime, child_log, resolve
+from agent.runtimes import EngineLostError, Instance, Launch, Report, Runtime, child_log, end_trial, resolve
 from agent.runtimes.listeners import Listener, listeners
 from agent.runtimes.log_lines import faults_in
+from agent.runtimes.ports import bind_error, free_port
 from agent.runtimes.render import Rendered, render
-from headrace.types import Fault
+from headrace.types import Engine, Fault
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +64,18 @@ class Runner:
             self._take(instance, prepared)
         return instance is not None
 
+    async def end_trial(self) -> None:
+        """End what a trial left whose agent was killed."""
+        await end_trial(self.folder.trial)
+
     def render(self, target: Target, prepared: Prepared) -> tuple[Launch, Rendered]:
         """Write a content beside the current one, ready to be switched to. Raises ConfigurationFault and OSError."""
         if prepared.render_faults or prepared.document is None:
             raise ConfigurationFault(*prepared.render_faults)
         # The same port as long as that can be, so that the same content is the same text.
         self._port = self.instance.child.port if self.instance else free_port(self._port)
-        rendered = render(prepared.document, port=self._port, storage=str(self.folder.data))
+        engine = prepared.engine.engine if prepared.engine else Engine.EMBEDDED
+        rendered = render(prepared.document, engine=engine, port=self._port, storage=str(self.folder.data))
         self.folder.write(target.sha256, prepared.content.files, name=rendered.name, text=rendered.text)
         launch = Launch(
             folder=self.folder.path,
@@ -87,10 +93,21 @@ class Runner:
         """By what the agent knows and by what the engine says, without touching what runs. Raises both faults."""
         if prepared.faults:
             raise ConfigurationFault(*prepared.faults)
-        beside = self.folder.revision(target.sha256) / launch.config.name
-        faults = await self._runtime(prepared).validate(replace(launch, config=beside))
+        faults = await self._runtime(prepared).validate(self._beside(target, launch))
         if faults:
             raise ConfigurationFault(*rendered.traced(faults))
+
+    async def try_out(self, target: Target, launch: Launch, prepared: Prepared, rendered: Rendered) -> tuple[str, ...]:
+        """Find out before anything running is touched whether it will start; answers what could not be tried.
+
+        Where nothing runs there is nothing to protect, and the start itself tells. Raises both faults, and OSError.
+        """
+        self.probe(prepared)
+        if self.instance is None or prepared.expanded is None:
+            return ()
+        return await self._runtime(prepared).try_out(
+            self._beside(target, launch), rendered.document, prepared.expanded, scratch=self.folder.trial
+        )
 
     def probe(self, prepared: Prepared) -> None:
         """Whether the ports are free that the content binds and our engine does not hold. Raises EnvironmentFault."""
@@ -157,6 +174,10 @@ class Runner:
         instance, self._instance = self.instance, None
         if instance is not None and not await instance.stop():
             log.warning("engine had to be killed", pipeline=self._pipeline, pid=instance.child.pid)
+
+    def _beside(self, target: Target, launch: Launch) -> Launch:
+        """The same, of a content that is not current yet."""
+        return replace(launch, config=self.folder.revision(target.sha256) / launch.config.name)
 
     def _runtime(self, prepared: Prepared) -> Runtime:
         runtime = resolve(prepared.content.engine, self._host.runtimes)

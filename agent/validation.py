@@ -45,7 +45,7 @@ async def validate_file(path: Path, settings: Settings, environment: Mapping[str
         faults = (*prepared.render_faults, *prepared.faults)
         if faults or prepared.document is None:
             return faults
-        rendered = render(prepared.document, port=0, storage=str(folder.data))
+        rendered = render(prepared.document, engine=runtime.info.engine, port=0, storage=str(folder.data))
         config = folder.write("trial", beside, name=rendered.name, text=rendered.text)
         launch = Launch(
             folder=folder.path,

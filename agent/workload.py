@@ -57,8 +57,13 @@ class Workload:
     # What others say. None of these waits.
 
     def want(self, target: Target) -> None:
-        """Run this from now on; a generation that is not newer than the last one heard of is ignored."""
-        if target.generation <= self.record.generation:
+        """Run this from now on, unless it is what is desired already, or older than that.
+
+        A tombstone is no reason to refuse: the session knows whether it was this plane that removed, and when. And
+        another plane may mean another content by the same number.
+        """
+        desired = self.record.desired
+        if not self.record.removal and desired and (target == desired or target.generation < desired.generation):
             return
         self._start_over()
         self._save(desired=target, removal=None, attempt=attempts.pending(target, self._host.now()))
@@ -67,7 +72,8 @@ class Workload:
 
     def remove(self, removal: Removal) -> None:
         """Stop, and be gone."""
-        if self.record.removal is not None or removal.generation < self.record.generation:
+        desired = self.record.desired
+        if self.record.removal or (desired and removal.generation < desired.generation):
             return
         self._save(removal=removal)
         self._newer.set()
@@ -150,6 +156,7 @@ class Workload:
 
     async def _take_over(self) -> None:
         """The engine that an earlier agent left, unless this host's policy has come to forbid it."""
+        await self._runner.end_trial()
         run = self.record.run
         if run is None:
             return

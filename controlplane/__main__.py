@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -17,11 +18,16 @@ from pathlib import Path
 from controlplane.app import opened, serve
 from controlplane.fleet.lifecycle import Timings
 from controlplane.settings import METRICS, Door, Settings
+from controlplane.stopping import Stop
 from controlplane.telemetry import configure_logs
 from headrace.errors import HeadraceError, InvalidError
 from headrace.security import ServerTls
 
 _PIECE = 1 << 20
+
+# The interpreter looks for cycles after every 700 new objects, and a fan-out makes tens of thousands that live: with
+# 5,000 sessions that took a third of the time. docs/performance.md has the numbers.
+_COLLECT_AFTER = (50_000, 20, 50)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,11 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     async def run() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        stop, loop = Stop(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.ask)
         await serve(settings, stop)
 
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
     asyncio.run(run())
     return 0
 
@@ -158,7 +166,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--state", default="", metavar="URL", help="state store (default: SQLite in the data folder)")
     common.add_argument("--log-format", choices=("console", "json"), default="console")
 
-    command = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
+    command = commands.add_parser(
+        "serve", parents=[common], help="serve until SIGTERM or SIGINT; a second one forces it"
+    )
     command.set_defaults(command=_serve)
     for door, what, port in (("http", "health", 8400), ("grpc", "management", 8401), ("channel", "agents", 8402)):
         command.add_argument(

@@ -1,7 +1,8 @@
 """The composition root: builds everything once, runs it in one task group, and has one way to stop.
 
 Start: state, view, background work, doors; then the ready file. Stop, in reverse: agents are asked to move where there
-is somewhere to move to, doors close, what agents reported is written, background work ends, the state is closed.
+is somewhere to move to, doors close, what agents reported is written, background work ends, the state is closed. Told
+twice, it goes the same way and waits for nobody.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from controlplane.sessions import Sessions
 from controlplane.settings import Settings
 from controlplane.state import open_store
 from controlplane.state.store import Store
+from controlplane.stopping import Stop
 from controlplane.telemetry import Meters
 from controlplane.upkeep import Upkeep
 from controlplane.view import View
@@ -72,11 +75,11 @@ class Running:
     view: View
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: Stop) -> None:
     """Serves until told to stop. Raises HeadraceError when it cannot."""
-    async with control_plane(settings) as running:
+    async with control_plane(settings, stop) as running:
         log.info("ready", **asdict(running.ready))
-        await stop.wait()
+        await stop.asked.wait()
         log.info("stopping", sessions=len(running.sessions))
 
 
@@ -92,8 +95,9 @@ async def opened(url: str) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def control_plane(settings: Settings) -> AsyncIterator[Running]:
+async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIterator[Running]:
     """A control plane that serves for as long as the block lasts; enter and leave it in one task."""
+    stop = stop or Stop()
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened(settings.state_url) as store:
         parts = _Parts(settings, store)
@@ -103,10 +107,10 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
             background = [tasks.create_task(work, name=name) for name, work in parts.background().items()]
             try:
                 async with AsyncExitStack() as doors:
-                    running = await parts.open_doors(doors)
+                    running = await parts.open_doors(doors, stop)
                     await parts.say("plane.started")
                     yield running
-                await parts.last_words()
+                await stop.patiently(parts.last_words(), "last words to the state")
             finally:
                 for task in background:
                     task.cancel()
@@ -233,16 +237,17 @@ class _Parts:
             "embedded catalogue": self.catalogues.ask_embedded(),
         }
 
-    async def open_doors(self, doors: AsyncExitStack) -> Running:
+    async def open_doors(self, doors: AsyncExitStack, stop: Stop) -> Running:
         """Binds, then says so; leaving the stack undoes it in reverse."""
         ready_file = self.settings.data_dir / "ready.json"
         ready_file.unlink(missing_ok=True)
         await doors.enter_async_context(self.http)
-        doors.push_async_callback(self.channel.stop)
+        doors.push_async_callback(lambda: stop.patiently(self.channel.stop(), "end of the agents' sessions"))
         await self.channel.start()
-        if self.settings.window_s:
-            doors.push_async_callback(self.channel.drain, self.settings.window_s, "this control plane stops")
-        doors.push_async_callback(self.grpc.stop)
+        if window_s := self.settings.window_s:
+            drain = partial(self.channel.drain, window_s, "this control plane stops")
+            doors.push_async_callback(lambda: stop.patiently(drain(), "time for agents to move"))
+        doors.push_async_callback(lambda: stop.patiently(self.grpc.stop(), "end of management calls"))
         await self.grpc.start()
         port = parse_address(self.grpc.address).port
         local.write_token(port, self.token)

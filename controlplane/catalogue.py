@@ -32,6 +32,7 @@ class Catalogues:
     def __init__(self, *, store: Store) -> None:
         self._store = store
         self._parsed: dict[str, Any] = {}
+        self._asking = asyncio.Lock()
         self.embedded = ""
         """Of this version's own embedded engine; empty while it could not be asked."""
 
@@ -54,10 +55,16 @@ class Catalogues:
 
     async def ask_embedded(self) -> None:
         """Asks a child for the embedded engine's catalogue; without an answer, its plugins go unchecked."""
-        try:
-            self.embedded = self.add(await _ask())
-        except (OSError, TimeoutError, InvalidError) as error:
-            log.warning("the embedded engine did not tell its catalogue", error=str(error))
+        async with self._asking:
+            try:
+                self.embedded = self.add(await _ask())
+            except (OSError, TimeoutError, InvalidError) as error:
+                log.warning("the embedded engine did not tell its catalogue", error=str(error))
+
+    async def asked(self) -> None:
+        """Returns when the embedded engine is not being asked, so that who comes right at the start misses nothing."""
+        async with self._asking:
+            return
 
 
 def parse(data: bytes) -> Any:

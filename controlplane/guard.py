@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controlplane.words import some
 from headrace.errors import ConfirmError
 
 FLOOR = 5
@@ -20,7 +21,7 @@ def check(*, agents: int, losing: int, confirm: int, floor: int = FLOOR) -> None
         return
     given = f"; --confirm {confirm} is not enough" if confirm else ""
     raise ConfirmError(
-        f"this would take pipelines away from {losing} of {agents} agents, more than the {allowed} that need no "
-        f"confirmation{given}; check selector and labels, then repeat with --confirm {losing}",
+        f"this would take pipelines away from {losing} of {some(agents, 'agent')}, more than the {allowed} that need "
+        f"no confirmation{given}; check selector and labels, then repeat with --confirm {losing}",
         confirm=losing,
     )

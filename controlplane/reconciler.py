@@ -90,6 +90,8 @@ class Reconciler:
             for name in strangers(known=self._view.known(asked), asked=asked, foreign=foreign):
                 session.marks[name] = Mark.ORPHANED
         self._tell(session, agent)
+        # Once a session, when it is in sync: after later changes it would cost a second message each.
+        session.link.post(COMPLETE, self._completed())
         for command in commands:
             self._command(session, command)
 
@@ -139,7 +141,7 @@ class Reconciler:
             self._tell(session, agent)
 
     async def _fan_out(self, names: Collection[str]) -> None:
-        """What differs about some pipelines, for everybody; without a Complete, which would cost a second message."""
+        """What differs about some pipelines, for everybody."""
         started = asyncio.get_running_loop().time()
         for index, session in enumerate(self._sessions, start=1):
             agent = self._view.agents.get(session.agent_id)
@@ -163,7 +165,6 @@ class Reconciler:
         for name in decided.orphans:
             if session.phases.get(name) is not Phase.ORPHANED:
                 self._intake.note(session, name)
-        session.link.post(COMPLETE, self._completed())
 
     def _tell_some(self, session: Session, agent: AgentView, names: Iterable[str]) -> None:
         for name in names:

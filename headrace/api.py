@@ -264,6 +264,7 @@ class CommandResult:
     agent_id: str
     ok: bool = False
     message: str = ""
+    agent_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,6 @@ T = TypeVar("T")
 _Write = Callable[[Any], Message]
 _Read = Callable[[Any], Any]
 _Encode = Callable[[Any], Any]
-_Decode = Callable[[Any, str], Any]
 _Field = tuple[dataclasses.Field[Any], Any, FieldDescriptor]
 
 
@@ -156,8 +155,11 @@ def _blame(message_class: type[Any], values: Mapping[str, Any]) -> str:
 
 
 def _build_reader(cls: type[Any], fields: list[_Field]) -> _Read:
-    converters = tuple((field.name, _decoder(cls, field, hint, wire)) for field, hint, wire in fields)
-    return lambda message: cls(**{name: convert(message, name) for name, convert in converters})
+    """One compiled call: every report of every agent passes here, and loops over fields would cost most of its time."""
+    scope: dict[str, Any] = {"cls": cls}
+    arguments = ", ".join(f"{field.name}={_reading(cls, field, hint, wire, scope)}" for field, hint, wire in fields)
+    reader: _Read = eval(f"lambda message: cls({arguments})", scope)
+    return reader
 
 
 def _fields(cls: type[Any]) -> list[_Field]:
@@ -182,44 +184,45 @@ def _encoder(hint: Any, wire: FieldDescriptor) -> _Encode:
     return (lambda items: [one(item) for item in items]) if wire.is_repeated else one
 
 
-def _decoder(cls: type[Any], field: dataclasses.Field[Any], hint: Any, wire: FieldDescriptor) -> _Decode:
+def _reading(
+    cls: type[Any], field: dataclasses.Field[Any], hint: Any, wire: FieldDescriptor, scope: dict[str, Any]
+) -> str:
+    """The expression for a field's value, given `message`; what it needs goes into the scope."""
+    item, is_set, convert = f"message.{field.name}", f"message.HasField({field.name!r})", f"convert_{field.name}"
     if _is_map(wire):
-        return lambda message, name: dict(getattr(message, name))
+        return f"dict({item})"
     inner, optional = _inner(hint)
     if wire.enum_type is not None:
-        return _enum_decoder(cls, field, _members(inner, wire), optional)
+        scope[convert] = _enum_reader(cls, field, _members(inner, wire), optional)
+        return f"{convert}({item})"
     if wire.message_type is None:
         if wire.is_repeated:
-            return lambda message, name: tuple(getattr(message, name))
-        if wire.has_presence:
-            return lambda message, name: getattr(message, name) if message.HasField(name) else None
-        return getattr
-    one = _datetime if inner is datetime else _register(inner)[1]
+            return f"tuple({item})"
+        return f"{item} if {is_set} else None" if wire.has_presence else item
+    scope[convert] = _datetime if inner is datetime else _register(inner)[1]
     if wire.is_repeated:
-        return lambda message, name: tuple([one(item) for item in getattr(message, name)])
-
-    def required_or_none(message: Any, name: str) -> Any:
-        if message.HasField(name):
-            return one(getattr(message, name))
-        if optional:
-            return None
-        raise ProtocolError(f"{cls.__name__}: field {name!r} is missing")
-
-    return required_or_none
+        return f"tuple([{convert}(item) for item in {item}])"
+    if optional:
+        return f"{convert}({item}) if {is_set} else None"
+    scope["missing"] = _missing
+    return f"{convert}({item}) if {is_set} else missing({cls.__name__!r}, {field.name!r})"
 
 
-def _enum_decoder(
+def _missing(cls: str, name: str) -> Any:
+    raise ProtocolError(f"{cls}: field {name!r} is missing")
+
+
+def _enum_reader(
     cls: type[Any], field: dataclasses.Field[Any], members: Mapping[int, StrEnum], optional: bool
-) -> _Decode:
-    has_default = field.default is not dataclasses.MISSING
-    default = field.default if has_default else None
+) -> _Read:
+    if optional or field.default is not dataclasses.MISSING:
+        default = None if field.default is dataclasses.MISSING else field.default
+        return lambda number: members.get(number, default)
 
-    def convert(message: Any, name: str) -> Any:
-        number = getattr(message, name)
-        member = members.get(number)
-        if member is None and not (optional or has_default):
-            raise ProtocolError(f"{cls.__name__}: field {name!r} has no value that this version knows ({number})")
-        return member or default
+    def convert(number: int) -> StrEnum:
+        if number not in members:
+            raise ProtocolError(f"{cls.__name__}: field {field.name!r} has no value that this version knows ({number})")
+        return members[number]
 
     return convert
 

@@ -39,7 +39,10 @@ def options(limits: Limits) -> list[tuple[str, Any]]:
 
 
 class Connection:
-    """A connection to `address`; what is wrong with its settings is said at once, by InvalidError."""
+    """A connection to `address`.
+
+    What is wrong with its settings is said at once: InvalidError, or UnauthenticatedError for the credential.
+    """
 
     def __init__(
         self,
@@ -122,8 +125,9 @@ class Connection:
             ("grpc.enable_retries", 0),
             # We back off ourselves; the core must not hold a longer grudge against an address.
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
+            # In spite of its name: how long a connection may take to come about, on a long line or a busy machine.
+            ("grpc.min_reconnect_backoff_ms", 10_000),
         ]
         if self._tls is None:
             return grpc.aio.insecure_channel(self.address, options=settings)

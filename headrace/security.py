@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from headrace.errors import InvalidError
+from headrace.errors import InvalidError, UnauthenticatedError
 
 _BEARER = "Bearer "
 Metadata = tuple[tuple[str, str], ...]
@@ -106,7 +106,11 @@ def check_plaintext(address: Address, *, secure: bool, insecure: bool, flag: str
 
 
 def bearer(credential: str) -> Metadata:
-    """The metadata of a call."""
+    """The metadata of a call. Raises UnauthenticatedError for what no header can carry."""
+    if not (credential.isascii() and credential.isprintable()):
+        raise UnauthenticatedError(
+            "the token has characters that no token has (not printable ASCII); was it copied whole, and alone?"
+        )
     return (("authorization", f"{_BEARER}{credential}"),) if credential else ()
 
 

@@ -32,6 +32,14 @@ STATUS_BY_CODE: dict[str, grpc.StatusCode] = {
     "deadline": grpc.StatusCode.DEADLINE_EXCEEDED,
     "protocol": grpc.StatusCode.INVALID_ARGUMENT,
 }
+# What the core says when a connection does not come about, and what that means to whoever wanted it.
+_NO_CONNECTION = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS there",
+    "CERTIFICATE_VERIFY_FAILED": "its TLS certificate is not by an authority that is trusted here",
+    "Hostname Verification Check": "its TLS certificate is for another name",
+    "create security handshaker": "the TLS files given here are not certificates and keys in PEM",
+    "Socket closed": "it closed the connection at once; it may want TLS, or a client certificate",
+}
 _CODE_BY_STATUS = {status: code for code, status in STATUS_BY_CODE.items()} | {
     grpc.StatusCode.INVALID_ARGUMENT: "invalid",
     grpc.StatusCode.ALREADY_EXISTS: "conflict",
@@ -94,6 +102,10 @@ def _detail(failure: grpc.aio.AioRpcError) -> ErrorDetail | None:
 
 def _plain(details: str) -> str:
     """The core's wording without its prefix, which names the address once more."""
+    if details.startswith("failed to connect"):
+        for sign, meaning in _NO_CONNECTION.items():
+            if sign in details:
+                return meaning
     return details.rsplit(": ", 1)[-1].strip() or "no reason given"
 
 

@@ -116,6 +116,13 @@ class Program:
         """All that it printed so far."""
         return self.log.read_text(errors="replace")
 
+    @property
+    def memory(self) -> int:
+        """The most that it has held in memory so far, in bytes."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        (peak,) = (line for line in lines if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) << 10
+
     def is_running(self) -> bool:
         return self._process.poll() is None
 

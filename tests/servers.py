@@ -23,7 +23,7 @@ import pytest
 from tests import processes
 from tests.processes import Program, wait_until
 
-_PACKAGES = {"postgres": "postgresql", "pgbouncer": "pgbouncer", "nginx": "nginx"}
+_PACKAGES = {"postgres": "postgresql", "pgbouncer": "pgbouncer", "nginx": "nginx", "openssl": "openssl"}
 _ROLE = "headrace"
 """Owns the tests' databases, and is no superuser."""
 _PORTS = 17_000

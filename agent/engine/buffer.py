@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import Callable
 
-from agent.engine.record import Batch
+from agent.engine.record import Batch, Signal
 from agent.engine.storage import ChunkFile, ChunkStore
+from agent.engine.tracing import Look
 
 _log = logging.getLogger("agent.engine.storage")
 
@@ -52,16 +53,33 @@ class Chunk:
     may be out of memory (`unload`), and is read again when an output wants it (`load`).
     """
 
-    __slots__ = ("_batch", "buffer", "count", "done", "file", "number", "size", "tag", "tickets", "waiting")
+    __slots__ = (
+        "_batch",
+        "buffer",
+        "count",
+        "created",
+        "done",
+        "file",
+        "looks",
+        "number",
+        "signal",
+        "size",
+        "tag",
+        "tickets",
+        "waiting",
+    )
 
     def __init__(self, number: int, batch: Batch, buffer: "InputBuffer", file: ChunkFile | None = None) -> None:
         self.number = number
+        self.created = time.monotonic()
         self.tag = batch.tag
+        self.signal = batch.signal
         self.buffer = buffer
         self.file = file
         self.waiting: set[str] = set()
         self.done: set[str] = set()
         self.tickets: list[Ticket] = []
+        self.looks: list[Look] = []
         self.count = len(batch)
         self.size = batch.size
         self._batch: Batch | None = batch
@@ -131,7 +149,8 @@ class InputBuffer:
         self.has_room.set()
         self.is_idle = asyncio.Event()
         self.is_idle.set()
-        self._open: dict[str, Chunk] = {}
+        self._held = 0
+        self._open: dict[tuple[str, Signal], Chunk] = {}
         self._send = send
         self._dirty = dirty
 
@@ -144,11 +163,15 @@ class InputBuffer:
         """Every chunk that is not settled, oldest first."""
         return sorted([*self.sent, *self._open.values()], key=lambda chunk: chunk.number)
 
-    def append(self, batch: Batch, ticket: Ticket) -> None:
-        """Take a batch. One that the disk refuses waits in memory and is acknowledged only when delivered."""
-        chunk = self._open.get(batch.tag)
+    def append(self, batch: Batch, *tickets: Ticket, look: Look | None = None) -> None:
+        """Take a batch that is part of some pushes; `look` sees what becomes of it.
+
+        One that the disk refuses waits in memory and is acknowledged only when delivered.
+        """
+        key = (batch.tag, batch.signal)
+        chunk = self._open.get(key)
         if chunk is not None and chunk.file is not None and not self._write(chunk.file.append, batch):
-            del self._open[batch.tag]
+            del self._open[key]
             self._hand_over(chunk)
             chunk = None
         if chunk is None:
@@ -156,14 +179,28 @@ class InputBuffer:
         else:
             chunk.append(batch)
         if chunk.file is None:
-            ticket.hold()
-            chunk.tickets.append(ticket)
+            for ticket in tickets:
+                ticket.hold()
+            chunk.tickets += tickets
+        if look is not None:
+            look.passed(batch)
+            chunk.looks.append(look)
         self.memory += batch.size
         self.is_idle.clear()
         if chunk.size >= CHUNK_SIZE:
-            del self._open[chunk.tag]
+            del self._open[key]
             self._hand_over(chunk)
         self._check_room()
+
+    def hold(self) -> None:
+        """A filter keeps records of this input for later; it is not idle until they are let go."""
+        self._held += 1
+        self.is_idle.clear()
+
+    def let_go(self) -> None:
+        """A filter keeps one batch less."""
+        self._held -= 1
+        self._check_idle()
 
     def flush(self) -> None:
         """Send every open chunk."""
@@ -189,8 +226,7 @@ class InputBuffer:
             ticket.release()
         chunk.tickets.clear()
         self._check_room()
-        if not self.sent and not self._open:
-            self.is_idle.set()
+        self._check_idle()
 
     def keep(self, chunk: Chunk) -> bool:
         """Write a chunk to disk so that the next run delivers it, and acknowledge it.
@@ -210,8 +246,12 @@ class InputBuffer:
         chunk.tickets.clear()
         return True
 
+    def _check_idle(self) -> None:
+        if not self.sent and not self._open and not self._held:
+            self.is_idle.set()
+
     def _start(self, batch: Batch) -> Chunk:
-        chunk = self._open[batch.tag] = Chunk(next(_numbers), batch, self)
+        chunk = self._open[batch.tag, batch.signal] = Chunk(next(_numbers), batch, self)
         if self.durable and self.store is not None:
             file = self.store.file(self.source, chunk.number)
             if self._write(file.create, batch):

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from agent.engine.condition import condition
 from agent.engine.config import InvalidProperty, read
 from agent.engine.logs import PluginLog
+from agent.engine.metrics import Sample
 from agent.engine.parsers.table import ParserTable
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Part, Parts
-from agent.engine.plugin import Context, FilterSettings, InputSettings, OutputSettings
+from agent.engine.plugin import Context, FilterSettings, InputSettings, OutputSettings, Stop
 from agent.engine.registry import Registration, Registry, filters, inputs, outputs, processors
 from agent.engine.resources import Resources
 from agent.engine.retry import parse_retry_limit
@@ -58,10 +59,11 @@ class Surroundings:
     """What the engine gives to every part."""
 
     clock: Callable[[], int]
-    stop: Callable[[str], None]
+    stop: Stop
     resources: Resources
     parsers: ParserTable
     service: Service
+    own_metrics: Callable[[], list[Sample]]
     folder: Path = Path()
 
 
@@ -100,16 +102,19 @@ class Builder:
         taken = {part.name for part in kept.values()}
         parts: list[AnyPart] = []
         for at, section in enumerate(sections):
-            part = kept.get(at) or make(section, self._name(section, taken))
+            part = kept.get(at) or make(section, self._name(section, at, taken))
             if part is not None:
                 parts.append(part)
         return parts
 
-    def _name(self, section: Section, taken: set[str]) -> str:
-        """The instance's name: its alias, or `plugin.N` with the first number that is free."""
+    def _name(self, section: Section, at: int, taken: set[str]) -> str:
+        """The instance's name: its alias, or `plugin.N`, where N is its place among those of its kind.
+
+        After a reload that place may be taken by an instance that goes on; then it is the next number that is free.
+        """
         alias = section.get("alias")
         plugin = (section.name or "").lower()
-        name = str(alias) if alias else next(n for i in count() if (n := f"{plugin}.{i}") not in taken)
+        name = str(alias) if alias else next(n for i in count(at) if (n := f"{plugin}.{i}") not in taken)
         if name in taken:
             self._fault(
                 section, f"another {section.kind} is called {name!r}, too; give one of them another alias", "alias"
@@ -147,7 +152,7 @@ class Builder:
             except InvalidProperty as error:
                 self._fault(processor, str(error), "condition")
                 continue
-            made = self._make(registry, plain, name)
+            made = self._make(registry, plain, name, may_emit=False)
             if processor.signal != "logs":
                 self._fault(processor, f"processors of {processor.signal} are not implemented by the embedded engine")
             elif made is not None:
@@ -190,11 +195,18 @@ class Builder:
             settings=settings,
             takes=takes,
             retry_limit=limit,
+            signals=outputs.find(section.name or "").signals,
             processors=own,
         )
 
     def _make(
-        self, registry: Registry[Any], section: Section, name: str, settings: type | None = None
+        self,
+        registry: Registry[Any],
+        section: Section,
+        name: str,
+        settings: type | None = None,
+        *,
+        may_emit: bool = True,
     ) -> tuple[Any, Context, Any] | None:
         """One instance with its context and settings, or None and the reasons in `faults`."""
         try:
@@ -219,6 +231,8 @@ class Builder:
             escape_unicode=self._around.service.escape_unicode,
             multiline_limit=self._around.service.multiline_buffer_limit,
             folder=self._around.folder,
+            own_metrics=self._around.own_metrics,
+            may_emit=may_emit,
         )
         try:
             return plugin.make(found[0], context), context, found[-1]

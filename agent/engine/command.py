@@ -1,7 +1,8 @@
 """The command line: Fluent Bit's flags, exit codes and messages.
 
 Exit codes: 0 stopped in order; 1 the configuration is refused; 2 wrong usage; 75 stopped, but records had to be left
-behind (the log says where they are); 255 could not start, or a part failed while running.
+behind (the log says where they are); 255 could not start, or a part failed while running. A plugin that stops the
+engine (`exec`, `expect`) may say another.
 """
 
 import argparse
@@ -86,7 +87,7 @@ async def _run(engine: Engine) -> int:
     except (PluginError, RuntimeError) as error:
         LOG.error("[engine] %s", error)
         return FAILED
-    return _farewell(remainder)
+    return _farewell(remainder) or engine.exit_code
 
 
 def _farewell(remainder: Remainder) -> int:
@@ -114,6 +115,8 @@ def _flags(options: argparse.Namespace, level: str) -> Flags:
         service = replace(service, http_listen=options.listen)
     if options.hot_reload:
         service = replace(service, hot_reload=True)
+    if options.trace:
+        service = replace(service, enable_chunk_trace=True)
     if options.storage_path is not None:
         service = replace(service, storage_path=options.storage_path)
     if options.log_file is not None:
@@ -168,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-L", "--listen", metavar="ADDRESS", help="address of the monitoring API")
     add("-P", "--port", metavar="PORT", type=int, help="port of the monitoring API (also turns it on)")
     add("-Y", "--enable-hot-reload", dest="hot_reload", action="store_true", help="reload on SIGHUP or by the API")
+    add("-Z", "--enable-chunk-trace", dest="trace", action="store_true", help="let /api/v1/trace tap inputs")
     add("-q", "--quiet", action="store_true", help="log errors only")
     add("-v", "--verbose", action="count", default=0, help="log more; twice: everything")
     add("-V", "--version", action="store_true", help="print the version and end")

@@ -180,7 +180,7 @@ def _unknown(key: str, taken: Iterable[str], refused: Iterable[str]) -> str:
     if key.lower() in refused:
         return f"property {key!r} is known to Fluent Bit but not implemented by the embedded engine"
     hint = did_you_mean(key, taken)
-    return f"unknown property {key!r}" + (hint or f"; known are {', '.join(sorted(taken))}")
+    return f"unknown property {key!r}" + (hint or f"; known are {', '.join(sorted(taken)) or 'none'}")
 
 
 def split_words(text: str, at_most: int) -> list[str]:

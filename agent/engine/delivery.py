@@ -4,13 +4,14 @@ A chunk that waits for its retry does not hold up the others. Runs as one task p
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from random import Random
 
 from agent.engine.buffer import Chunk
 from agent.engine.logs import PluginLog
-from agent.engine.metrics import OutputMetrics
+from agent.engine.metrics import Flow, OutputMetrics
 from agent.engine.plugin import Output, Result
 from agent.engine.record import Batch
 from agent.engine.retry import RetrySchedule, may_retry
@@ -21,9 +22,9 @@ DRAIN_RETRY = 1.0
 class Delivery:
     """The chunks that one output has yet to settle.
 
-    `name` is the output's instance name; a chunk is settled under it. While draining, failed chunks are tried again
-    every second and not given up: hurried tries do not count, and what is left at the end can be kept. `prepare` makes
-    what is written of a copy of what the chunk holds.
+    `name` is the output's instance name; a chunk is settled under it. `flows` counts by input what was delivered.
+    `prepare` makes what is written of a copy of what the chunk holds. While draining, failed chunks are tried again
+    every second and not given up: hurried tries do not count, and what is left at the end can be kept.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Delivery:
         self.name = name
         self.output = output
         self.metrics = metrics
+        self.flows: dict[str, Flow] = {}
         self.is_idle = asyncio.Event()
         self.is_idle.set()
         self._log = log
@@ -124,9 +126,13 @@ class Delivery:
         if result is Result.OK:
             self.metrics.proc_records += chunk.count
             self.metrics.proc_bytes += chunk.size
+            seconds = time.monotonic() - chunk.created
+            self.flows.setdefault(chunk.buffer.source, Flow()).add(chunk.count, chunk.size, seconds)
         return result
 
     def _conclude(self, chunk: Chunk, result: Result) -> None:
+        for look in chunk.looks:
+            look.delivered(self.name, result)
         retries = self._retries.get(chunk, 0)
         if result is Result.OK:
             self._settle(chunk)

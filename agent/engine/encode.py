@@ -52,6 +52,19 @@ def plain_text(value: Any) -> str:
             return str(value)
 
 
+def metrics_text(batch: Batch) -> bytes:
+    """Samples as Fluent Bit prints them: `2026-03-01T10:00:00.000000000Z name{label="value"} = 1`."""
+    return "".join(map(_sample_line, batch.times, batch.records)).encode("utf-8", "replace")
+
+
+def _sample_line(nanoseconds: int, sample: Record) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // NANOSECONDS))
+    labels = ",".join(f'{name}="{value}"' for name, value in sample["labels"].items())
+    value = sample["value"]
+    shown = str(int(value)) if value == int(value) else repr(value)
+    return f"{whole}.{nanoseconds % NANOSECONDS:09d}Z {sample['name']}{f'{{{labels}}}' if labels else ''} = {shown}\n"
+
+
 def seconds_text(nanoseconds: int) -> str:
     """`1772359200.123000000`."""
     return f"{nanoseconds // NANOSECONDS}.{nanoseconds % NANOSECONDS:09d}"

@@ -15,18 +15,21 @@ from random import Random
 
 from agent.engine import logs
 from agent.engine.build import Builder, Surroundings
+from agent.engine.exposition import samples
 from agent.engine.load import Loaded, load
 from agent.engine.logs import ROOT as LOG
+from agent.engine.logs import PluginLog
 from agent.engine.metrics import Health
 from agent.engine.monitor import Monitor
-from agent.engine.parsers.table import build_parsers
+from agent.engine.parsers.table import ParserTable, build_parsers
 from agent.engine.parts import AnyPart, Parts
 from agent.engine.pipeline import Pipeline
-from agent.engine.plugin import PluginError
+from agent.engine.plugin import Context, PluginError
 from agent.engine.remainder import Remainder
 from agent.engine.resources import Resources
 from agent.engine.service import Service, read_service
 from agent.engine.storage import ChunkStore
+from agent.engine.tracing import TAG, Tracer
 from headrace.config import ConfigError, Section
 
 
@@ -65,7 +68,9 @@ class Engine:
         self.reloads = Reloads()
         self.service = flags.defaults
         self.sha256 = ""
+        self.exit_code = 0
         self.pipeline: Pipeline | None = None
+        self.tracer: Tracer | None = None
         self.log_counter = logs.LogCounter()
         self._flags = flags
         self._clock = clock
@@ -79,9 +84,10 @@ class Engine:
         self._failure = ""
         self._listening = (False, "", 0)
 
-    def stop(self, why: str) -> None:
-        """Ask for an orderly stop."""
+    def stop(self, why: str, code: int = 0) -> None:
+        """Ask for an orderly stop; `code` becomes `exit_code`."""
         if not self._stop.is_set():
+            self.exit_code = code
             LOG.info("[engine] stopping: %s", why)
             self._stop.set()
 
@@ -110,6 +116,8 @@ class Engine:
             finally:
                 if self.pipeline is not None:
                     remainder = await self.pipeline.stop()
+                if self.tracer is not None:
+                    await self.tracer.close()
                 if self._monitor is not None:
                     await self._monitor.close()
         if refused is not None:
@@ -166,7 +174,10 @@ class Engine:
         except PluginError:
             await self._close(parts.all())
             raise
-        self.pipeline = Pipeline(service=service, store=store, tasks=tasks, rng=self._rng, failed=self._failed)
+        self.tracer = Tracer(tasks, self._trace_context())
+        self.pipeline = Pipeline(
+            service=service, store=store, tasks=tasks, rng=self._rng, failed=self._failed, tracer=self.tracer
+        )
         await self.pipeline.exchange(parts)
         self._become(loaded, service)
         waiting = self.pipeline.deliver_backlog()
@@ -195,6 +206,17 @@ class Engine:
         LOG.info("[reload] applied: %d instances are new, %d go on unchanged", len(new), kept)
         self._become(loaded, service)
 
+    def _trace_context(self) -> Context:
+        return Context(
+            name="trace",
+            tag=TAG,
+            log=PluginLog("output", "trace", "trace"),
+            clock=self._clock,
+            stop=self.stop,
+            resources=self._resources,
+            parsers=ParserTable({}, {}),
+        )
+
     def _keep_fixed(self, service: Service) -> Service:
         """The service with what cannot change while running left as it is."""
         for name, key in (("storage_path", "storage.path"), ("storage_sync", "storage.sync"), ("log_file", "log_file")):
@@ -216,6 +238,7 @@ class Engine:
             resources=self._resources,
             parsers=parsers,
             service=service,
+            own_metrics=lambda: samples(self),
             folder=self._flags.config.parent if self._flags.config else Path(),
         )
         builder = Builder(loaded.document, surroundings, running)

@@ -1,11 +1,13 @@
 """The engine's numbers in the shapes of Fluent Bit's monitoring API (pure reading of the running parts)."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from agent.engine.metrics import Sample
 from agent.engine.version import FOLLOWS
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ def as_prometheus_v1(engine: "Engine") -> str:
 
 def as_prometheus(engine: "Engine") -> str:
     """`/api/v2/metrics/prometheus`: counters, storage, log lines, and the engine itself."""
-    return _render([*_counters(engine), *_storage_samples(engine), *_engine_samples(engine)])
+    return _render(samples(engine))
+
+
+def samples(engine: "Engine") -> list[Sample]:
+    """All of the engine's numbers."""
+    return [*_counters(engine), *_flow_samples(engine), *_storage_samples(engine), *_engine_samples(engine)]
 
 
 def storage(engine: "Engine") -> dict[str, Any]:
@@ -72,10 +79,6 @@ def storage(engine: "Engine") -> dict[str, Any]:
     }
 
 
-Sample = tuple[str, str, str, dict[str, str], float]
-"""Metric name, type, help, labels, value."""
-
-
 def _instances(engine: "Engine") -> Iterator[tuple[str, str, dict[str, int]]]:
     if engine.pipeline is None:
         return
@@ -105,7 +108,26 @@ def _storage_samples(engine: "Engine") -> Iterator[Sample]:
         yield "fluentbit_input_storage_overlimit", "gauge", "Is the input over its memory limit?", label, buffer.paused
         yield "fluentbit_input_storage_memory_bytes", "gauge", "Memory of the input's chunks.", label, buffer.memory
         yield "fluentbit_input_storage_chunks", "gauge", "Number of the input's chunks.", label, len(buffer.chunks)
+        up = sum(chunk.in_memory for chunk in buffer.chunks)
+        yield "fluentbit_input_storage_chunks_up", "gauge", "Chunks in memory.", label, up
+        yield "fluentbit_input_storage_chunks_down", "gauge", "Chunks on disk only.", label, len(buffer.chunks) - up
         yield "fluentbit_input_storage_chunks_busy", "gauge", "Chunks that outputs have.", label, len(buffer.sent)
+        busy = sum(chunk.size for chunk in buffer.sent)
+        yield "fluentbit_input_storage_chunks_busy_bytes", "gauge", "Bytes in chunks that outputs have.", label, busy
+
+
+def _flow_samples(engine: "Engine") -> Iterator[Sample]:
+    for part in engine.pipeline.parts.outputs if engine.pipeline else ():
+        for source, flow in part.delivery.flows.items() if part.delivery else ():
+            label = {"input": source, "output": part.name}
+            yield "fluentbit_routing_logs_records_total", "counter", "Records that were delivered.", label, flow.records
+            yield "fluentbit_routing_logs_bytes_total", "counter", "Bytes that were delivered.", label, flow.bytes
+            name, text = "fluentbit_output_latency_seconds", "Seconds from a chunk's first record to its delivery."
+            cumulative = flow.latency.cumulative()
+            for bound, count in cumulative:
+                yield f"{name}_bucket", "histogram", text, {"le": bound, **label}, count
+            yield f"{name}_sum", "histogram", text, label, flow.latency.sum
+            yield f"{name}_count", "histogram", text, label, cumulative[-1][1]
 
 
 def _engine_samples(engine: "Engine") -> Iterator[Sample]:
@@ -120,13 +142,17 @@ def _engine_samples(engine: "Engine") -> Iterator[Sample]:
     for level in ("error", "warn", "info", "debug", "trace"):
         count = engine.log_counter.counts[level]
         yield "fluentbit_logger_logs_total", "counter", "Number of log lines.", {"message_type": level}, count
+    lines = engine.log_counter.counts.total()
+    for key, value in (("enqueued", lines), ("drained", lines), ("dropped", 0)):  # written at once, never queued
+        yield f"fluentbit_logger_queue_{key}_total", "counter", f"Number of log lines {key}.", {}, value
 
 
 def _render(samples: "Iterator[Sample] | list[Sample]", suffix: str = "") -> str:
     """Samples in the text format; those of one name are put together, as the format asks."""
     by_name: dict[str, list[str]] = {}
     for name, kind, text, labels, value in samples:
-        lines = by_name.setdefault(name, [f"# HELP {name} {text}", f"# TYPE {name} {kind}"])
+        family = re.sub("_(bucket|sum|count)$", "", name) if kind == "histogram" else name
+        lines = by_name.setdefault(family, [f"# HELP {family} {text}", f"# TYPE {family} {kind}"])
         shown = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
         lines.append(
             f"{name}{{{shown}}} {value:g}{suffix}" if value != int(value) else _whole(name, shown, value, suffix)

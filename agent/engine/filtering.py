@@ -4,45 +4,88 @@ A processor with a condition sees the records that it is for, and only those; or
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import TypeAlias
 
 from agent.engine.parts import FilterPart
-from agent.engine.plugin import Emit
+from agent.engine.plugin import Emit, Held
 from agent.engine.record import Batch
 from agent.engine.router import Routes
+from agent.engine.tracing import Look
+
+Passed: TypeAlias = frozenset[str]
+"""Names of filters: a filter that a reload replaces counts as the same."""
+Hold: TypeAlias = Callable[[Passed], Held]
 
 
 def processed(batch: Batch, processors: Iterable[FilterPart]) -> Batch:
     """What the processors of an input or output make of a batch; they cannot emit."""
     for processor in processors:
-        batch = _run(processor, batch, _no_emit) if processor.condition is None else _run_where(processor, batch)
+        batch = _run(processor, batch, _NO_EMITTER) if processor.condition is None else _run_where(processor, batch)
     return batch
 
 
-def filtered(batch: Batch, filters: Routes[FilterPart]) -> Iterator[Batch]:
-    """What the filters make of a batch, and of what they emit from it; no filter sees again what it emitted."""
-    work: deque[tuple[Batch, frozenset[FilterPart]]] = deque([(batch, frozenset())])
+def filtered(
+    batch: Batch, filters: Routes[FilterPart], hold: Hold, look: Look | None = None, passed: Passed = frozenset()
+) -> Iterator[Batch]:
+    """What the filters but those of `passed` make of a batch, and of what they emit from it.
+
+    No filter sees again what it emitted. `hold` is called when a filter keeps records for later, with the filters that
+    these have then passed. `look` sees what each filter changes.
+    """
+    work: deque[tuple[Batch, Passed]] = deque([(batch, passed)])
     while work:
-        current, emitters = work.popleft()
+        current, behind = work.popleft()
         for part in filters.of(current.tag):
-            if part in emitters:
+            if part.name in behind:
                 continue
-            current = _run(part, current, _emitter(work, emitters | {part}))
+            emitter = _Emitter(work, behind | {part.name}, hold)
+            current = _run(part, current, emitter) if look is None else _run_seen(part, current, emitter, look)
             if not current.records:
                 break
         if current.records:
             yield current
 
 
-def _emitter(work: "deque[tuple[Batch, frozenset[FilterPart]]]", emitters: frozenset[FilterPart]) -> Emit:
-    return lambda emitted: work.append((emitted, emitters))
+class _Emitter:
+    def __init__(self, work: "deque[tuple[Batch, Passed]]", behind: Passed, hold: Hold) -> None:
+        self._work = work
+        self._behind = behind
+        self._hold = hold
+
+    def __call__(self, batch: Batch) -> None:
+        self._work.append((batch, self._behind))
+
+    def hold(self) -> Held:
+        return self._hold(self._behind)
+
+
+class _NoEmitter:
+    """A processor is told beforehand that it may not emit."""
+
+    def __call__(self, batch: Batch) -> None:
+        raise RuntimeError("a processor cannot emit records")
+
+    def hold(self) -> Held:
+        raise RuntimeError("a processor cannot hold records back")
+
+
+_NO_EMITTER = _NoEmitter()
 
 
 def _run(part: FilterPart, batch: Batch, emit: Emit) -> Batch:
     records, size = len(batch), batch.size
     result = part.plugin.process(batch, emit)
     part.metrics.count(records, len(result), size, result.size)
+    return result
+
+
+def _run_seen(part: FilterPart, batch: Batch, emit: Emit, look: Look) -> Batch:
+    before, started = batch.copy(), look.now()
+    result = _run(part, batch, emit)
+    if (result.records, result.times, result.metadata) != (before.records, before.times, before.metadata):
+        look.filtered(part.name, part.section.alias, started, result)
     return result
 
 
@@ -54,9 +97,5 @@ def _run_where(part: FilterPart, batch: Batch) -> Batch:
     result = Batch(batch.tag)
     for meant, indexes in groupby(range(len(batch)), is_meant.__getitem__):
         some = batch.keep(indexes)
-        result.extend(_run(part, some, _no_emit) if meant else some)
+        result.extend(_run(part, some, _NO_EMITTER) if meant else some)
     return result
-
-
-def _no_emit(_batch: Batch) -> None:
-    raise RuntimeError("a processor cannot emit records under another tag")

@@ -4,8 +4,14 @@ argument).
 An instance keeps its counters as long as it runs, also over reloads that leave it alone.
 """
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TypeAlias
+
+Sample: TypeAlias = tuple[str, str, str, dict[str, str], float]
+"""Metric name, type, help, labels, value."""
 
 
 @dataclass(slots=True)
@@ -45,6 +51,38 @@ class OutputMetrics:
     retries_failed: int = 0
     dropped_records: int = 0
     retried_records: int = 0
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How often a value fell below each bound; `counts` has one more for the rest."""
+
+    BOUNDS = (0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0)
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(Histogram.BOUNDS) + 1))
+    sum: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.BOUNDS, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, int]]:
+        """(bound as text, how many values are not above it), ending with all of them."""
+        return list(zip((*map(str, self.BOUNDS), "+Inf"), accumulate(self.counts), strict=True))
+
+
+@dataclass(slots=True)
+class Flow:
+    """What one output took of one input, and how many seconds after the first record had come."""
+
+    records: int = 0
+    bytes: int = 0
+    latency: Histogram = field(default_factory=Histogram)
+
+    def add(self, records: int, size: int, seconds: float) -> None:
+        self.records += records
+        self.bytes += size
+        self.latency.add(seconds)
 
 
 @dataclass(slots=True, kw_only=True)

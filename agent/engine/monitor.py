@@ -1,4 +1,4 @@
-"""Fluent Bit's monitoring API, on asyncio streams: health, metrics, storage, plugins, hot reload.
+"""Fluent Bit's monitoring API, on asyncio streams: health, metrics, storage, plugins, hot reload, traces.
 
 Same paths, fields and metric names as Fluent Bit's; `/api/v2/reload` adds what its API cannot say: whether the new
 configuration runs (`result`), why not (`error`), and which one does (`sha256` of the configuration file).
@@ -9,10 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 import orjson
 
-from agent.engine import exposition, registry
+from agent.engine import exposition, registry, trace_api
 from agent.engine.version import FOLLOWS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MAX_HEADERS = 100
 Reply: TypeAlias = tuple[int, str, bytes]
 _REASONS = {
     200: "OK",
+    201: "Created",
     400: "Bad Request",
     403: "Forbidden",
     404: "Not Found",
@@ -98,13 +100,12 @@ class Monitor:
             headers = await _headers(reader)
             length = int(headers.get("content-length") or 0)
             method, path, version = request_line.decode("latin-1").split()
-            if 0 <= length <= MAX_BODY:
-                await reader.readexactly(length)
+            content = await reader.readexactly(length) if 0 <= length <= MAX_BODY else b""
         keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close" and 0 <= length <= MAX_BODY
         if 0 <= length <= MAX_BODY:
             # No page in a browser has business here: there is nothing to log in to, so nothing else would keep it out.
             refused = (403, _JSON, b"") if "origin" in headers else None
-            status, kind, body = refused or await self._answer(method, path.partition("?")[0])
+            status, kind, body = refused or await self._answer(method, path.partition("?")[0], content)
         else:
             status, kind, body = 413, _JSON, b""
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
@@ -115,9 +116,16 @@ class Monitor:
             await writer.drain()
         return keep
 
-    async def _answer(self, method: str, path: str) -> Reply:
+    async def _answer(self, method: str, path: str, content: bytes) -> Reply:
         if path == "/api/v2/reload":
             return await self._reload(method)
+        engine = self._engine
+        if path.startswith((trace_api.ONE, trace_api.MANY)) and engine.service.enable_chunk_trace:
+            assert engine.pipeline is not None
+            status, body = await trace_api.answer(
+                engine.pipeline, engine.pipeline.tracer, method, unquote(path), content
+            )
+            return _json(body, status)
         route = self._routes.get(path)
         if route is None:
             return 404, _JSON, b""

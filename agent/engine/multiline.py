@@ -3,7 +3,8 @@ are given).
 
 A parser is one of three types. `regex`: rules say which line may follow in which state. `endswith` and `equal`: a line
 that ends with, or whose pattern key is, a certain text completes a message. Lines of different groups (stdout and
-stderr of a container) do not mix. `Assembler` keeps what is not complete yet for one source of lines.
+stderr of a container) do not mix. `Assembler` keeps what is not complete yet for one source of lines, or of records
+that hold a line each.
 """
 
 import re
@@ -90,8 +91,8 @@ class Assembler:
         """Seconds without a new line after which what is gathered counts as complete."""
         return min(parser.flush_timeout for parser in self.parsers)
 
-    def append(self, line: str, now: int, mark: int) -> Iterator[Message]:
-        """Take the next line, which begins at `mark`; gives the messages that it completes."""
+    def append(self, line: str | Record, now: int, mark: int) -> Iterator[Message]:
+        """Take the next line, which begins at `mark`, or a record that holds one; gives the messages it completes."""
         done: list[Message] = []
         order = self.parsers if self._last is None else (self._last, *(p for p in self.parsers if p is not self._last))
         for parser in order:
@@ -100,6 +101,9 @@ class Assembler:
                 self._last = parser
                 return iter(others + done)
         done += self.flush()
+        if isinstance(line, dict):
+            done.append((now, line, mark))
+            return iter(done)
         first = self.parsers[0]
         group = self._group(first, "")
         group.text, group.time, group.record, group.mark = line, now, None, mark
@@ -116,8 +120,14 @@ class Assembler:
         gathered.sort(key=lambda item: item[0].mark)
         return [message for group, parser in gathered for message in _finish(parser, group)]
 
-    def _append_to(self, parser: MultilineParser, line: str, now: int, mark: int, done: list[Message]) -> bool:
+    def _append_to(self, parser: MultilineParser, line: str | Record, now: int, mark: int, done: list[Message]) -> bool:
         record: Record | None = None
+        if isinstance(line, dict):
+            record = line
+            content = record.get(parser.key_content) if parser.key_content else None
+            if not isinstance(content, str):
+                return False
+            line = content
         text, pattern, group_name = line, line, ""
         if parser.parser is not None:
             parsed = parser.parser.parse(line)
@@ -126,6 +136,7 @@ class Assembler:
                 return False
             now, record = parsed[0] or now, parsed[1]
             text = content
+        if record is not None:
             pattern = str(record.get(parser.key_pattern, text)) if parser.key_pattern else text
             group_name = str(record.get(parser.key_group, "")) if parser.key_group else ""
         group = self._group(parser, group_name)

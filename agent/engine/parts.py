@@ -15,6 +15,7 @@ from agent.engine.delivery import Delivery
 from agent.engine.metrics import FilterMetrics, InputMetrics, OutputMetrics
 from agent.engine.parsers.table import ParserTable
 from agent.engine.plugin import Context, Filter, Input, InputSettings, Output, OutputSettings
+from agent.engine.record import Signal
 from agent.engine.service import Service
 from headrace.config import Section
 
@@ -72,6 +73,7 @@ class OutputPart(Part[Output]):
     settings: OutputSettings
     takes: Callable[[str], bool]
     retry_limit: int
+    signals: frozenset[Signal]
     processors: tuple[FilterPart, ...] = ()
     metrics: OutputMetrics = field(default_factory=OutputMetrics)
     delivery: Delivery | None = None

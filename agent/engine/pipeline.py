@@ -11,15 +11,16 @@ from typing import Any
 
 from agent.engine.buffer import Chunk, InputBuffer, Ticket
 from agent.engine.delivery import Delivery
-from agent.engine.filtering import filtered, processed
+from agent.engine.filtering import Hold, Passed, filtered, processed
 from agent.engine.logs import ROOT as LOG
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Parts
-from agent.engine.plugin import Ack
+from agent.engine.plugin import Ack, Held
 from agent.engine.record import Batch
 from agent.engine.remainder import Remainder, keep_rest
 from agent.engine.router import Routes
 from agent.engine.service import Service
 from agent.engine.storage import ChunkStore
+from agent.engine.tracing import Look, Tracer
 
 
 class Pipeline:
@@ -33,7 +34,9 @@ class Pipeline:
         tasks: asyncio.TaskGroup,
         rng: Random,
         failed: Callable[[str], None],
+        tracer: Tracer,
     ) -> None:
+        self.tracer = tracer
         self.parts = Parts()
         self.service = service
         self.store = store
@@ -79,6 +82,7 @@ class Pipeline:
             if leaving.buffer is not None:
                 leaving.buffer.flush()
             self.retiring.append(leaving)
+            self.tracer.stop(leaving.name)
             self._retire(f"input {leaving.name}", self._retire_input(leaving))
         for starting in parts.inputs:
             if starting.task is None:
@@ -116,12 +120,19 @@ class Pipeline:
         """What `inlet.push` does. Records are taken before the first wait: a push that is cancelled has taken them."""
         buffer = part.buffer
         assert buffer is not None
-        part.metrics.records += len(batch)
+        part.metrics.records += len(batch) if batch.signal == "logs" else 0
         part.metrics.bytes += batch.size
         ticket = Ticket(ack)
-        if part.settings.routable:
-            for result in filtered(processed(batch, part.processors), self._filters):
-                buffer.append(result, ticket)
+        look = self.tracer.look(part.name, part.section.alias)
+        if look is not None:
+            look.read(batch)
+        if batch.signal != "logs":
+            if part.settings.routable:
+                buffer.append(batch, ticket)
+        elif part.settings.routable:
+            hold = self._hold_for(buffer, ticket, look)
+            for result in filtered(processed(batch, part.processors), self._filters, hold, look):
+                buffer.append(result, ticket, look=look)
         ticket.release()
         if not buffer.has_room.is_set():
             buffer.flush()
@@ -139,6 +150,8 @@ class Pipeline:
         inputs = [part for part in everything if isinstance(part, InputPart)]
         outputs = [part for part in everything if isinstance(part, OutputPart)]
         await self._end_tasks([self._flusher, *(part.task for part in inputs if part.task)])
+        for filter_part in [*self.parts.filters, *(own for part in inputs for own in part.processors)]:
+            await filter_part.plugin.close()  # what they hold is emitted
         for buffer in self.buffers:
             buffer.flush()
         for output in outputs:
@@ -154,13 +167,27 @@ class Pipeline:
         remainder = keep_rest(self.buffers)
         for part in everything:
             await part.plugin.close()
-        for filter_part in self.parts.all():
-            if isinstance(filter_part, FilterPart):
-                await filter_part.plugin.close()
+        for processor in (own for part in outputs for own in part.processors):
+            await processor.plugin.close()
         return remainder
 
+    def _hold_for(self, buffer: InputBuffer, ticket: Ticket, look: Look | None) -> Hold:
+        """How a filter keeps records of one push for later."""
+
+        def hold(passed: Passed) -> Held:
+            ticket.hold()
+            buffer.hold()
+            return _Held(lambda batch, tickets: emit(batch, passed, tickets), ticket, buffer)
+
+        def emit(batch: Batch, passed: Passed, tickets: list[Ticket]) -> None:
+            for result in filtered(batch, self._filters, hold, look, passed):
+                buffer.append(result, *tickets, look=look)
+
+        return hold
+
     def _send(self, chunk: Chunk) -> None:
-        takers = [part for part in self._outputs.of(chunk.tag) if part.name not in chunk.done]
+        able = [part for part in self._outputs.of(chunk.tag) if chunk.signal in part.signals]
+        takers = [part for part in able if part.name not in chunk.done]
         chunk.waiting = {part.name for part in takers}
         if not takers:
             chunk.buffer.settle(chunk)
@@ -251,6 +278,22 @@ class Pipeline:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
+
+
+class _Held:
+    """What a filter keeps of one push."""
+
+    def __init__(self, emit: Callable[[Batch, list[Ticket]], None], ticket: Ticket, buffer: InputBuffer) -> None:
+        self._emit = emit
+        self._ticket = ticket
+        self._buffer = buffer
+
+    def emit(self, batch: Batch, others: Iterable[Held] = ()) -> None:
+        self._emit(batch, [self._ticket, *(other._ticket for other in others if isinstance(other, _Held))])
+
+    def release(self) -> None:
+        self._ticket.release()
+        self._buffer.let_go()
 
 
 class _Inlet:

@@ -6,7 +6,7 @@ the event loop's thread and never overlap for one instance, except that an outpu
 under way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
 from agent.engine.logs import LEVELS, PluginLog
+from agent.engine.metrics import Sample
 from agent.engine.multiline import MultilineParser
 from agent.engine.parser import Parser
 from agent.engine.parsers.table import ParserTable
@@ -21,7 +22,36 @@ from agent.engine.record import Batch
 from agent.engine.resources import Resources
 
 Ack = Callable[[], None]
-Emit = Callable[[Batch], None]
+
+
+class Held(Protocol):
+    """A batch that a filter has not passed on yet. Until `release` it is not acknowledged to its input."""
+
+    def emit(self, batch: Batch, others: Iterable["Held"] = ()) -> None:
+        """Let records through the other filters, from the first on; at any time before `release`.
+
+        `others` are what else the records are made of: none of it is acknowledged before the records are delivered.
+        """
+
+    def release(self) -> None:
+        """All of it is emitted or dropped; called once."""
+
+
+class Emit(Protocol):
+    """Where a filter puts records besides what it returns."""
+
+    def __call__(self, batch: Batch) -> None:
+        """Let records through the other filters, from the first on, in this turn."""
+
+    def hold(self) -> Held:
+        """Keep the batch that is being processed, or parts of it, for later."""
+
+
+class Stop(Protocol):
+    """Asks the engine for an orderly stop."""
+
+    def __call__(self, why: str, code: int = 0) -> None:
+        """`code` is the exit status, if nothing worse happens; the first stop that is asked for counts."""
 
 
 class PluginError(Exception):
@@ -79,21 +109,22 @@ class OutputSettings:
 class Context:
     """What an instance gets from the engine.
 
-    `clock` gives nanoseconds since the epoch. `stop` asks the engine for an orderly stop (an input that was told to end
-    at the end of its file does). `folder` is the configuration's. A change of `parsers_used`, or of the text of
-    `files_used`, would change this instance.
+    `clock` gives nanoseconds since the epoch, `own_metrics` the engine's numbers. A processor may not emit. `folder` is
+    the configuration's. A change of `parsers_used`, or of the text of `files_used`, would change this instance.
     """
 
     name: str
     tag: str
     log: PluginLog
     clock: Callable[[], int]
-    stop: Callable[[str], None]
+    stop: Stop
     resources: Resources
     parsers: ParserTable
     escape_unicode: bool = True
     multiline_limit: int = 2_000_000
+    may_emit: bool = True
     folder: Path = Path()
+    own_metrics: Callable[[], list[Sample]] = list
     parsers_used: set[str] = field(default_factory=set)
     files_used: dict[Path, str] = field(default_factory=dict)
 
@@ -155,13 +186,13 @@ class Filter(Protocol):
     """A change to records on their way; cheap and never blocking."""
 
     def process(self, batch: Batch, emit: Emit) -> Batch:
-        """What goes on to the next filter under the same tag; `emit` sends records to the first under another."""
+        """What goes on to the next filter under the same tag; `emit` sends records to the first, or keeps them."""
 
     async def open(self) -> None:
         """Acquire what processing needs. Raises PluginError."""
 
     async def close(self) -> None:
-        """Release everything."""
+        """Release everything; what is held is emitted. No batch comes after this."""
 
 
 class Output(Protocol):

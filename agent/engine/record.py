@@ -9,9 +9,10 @@ is shared between outputs and nobody changes it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Record: TypeAlias = dict[str, Any]
+Signal: TypeAlias = Literal["logs", "metrics"]
 
 NANOSECONDS = 1_000_000_000
 
@@ -22,6 +23,7 @@ class Batch:
 
     `times` and `records` have the same length; `metadata` is None while every record's is empty, else has that length
     too. `size` is the number of bytes that the records came from: a measure for limits and metrics, not an exact one.
+    Of signal `metrics` each record is a sample: `name`, `labels`, `value`; only some outputs take those, and no filter.
     """
 
     tag: str
@@ -29,6 +31,7 @@ class Batch:
     records: list[Record] = field(default_factory=list)
     metadata: list[Record] | None = None
     size: int = 0
+    signal: Signal = "logs"
 
     def __len__(self) -> int:
         return len(self.records)
@@ -46,7 +49,8 @@ class Batch:
     def copy(self) -> "Batch":
         """The same records, to be changed on their own."""
         metadata = None if self.metadata is None else [_copy(about) for about in self.metadata]
-        return Batch(self.tag, list(self.times), [_copy(record) for record in self.records], metadata, self.size)
+        records = [_copy(record) for record in self.records]
+        return Batch(self.tag, list(self.times), records, metadata, self.size, self.signal)
 
     def keep(self, indexes: Iterable[int]) -> "Batch":
         """A batch of the records at `indexes`, in that order; its size is the same share of this one's."""
@@ -59,6 +63,7 @@ class Batch:
             [self.records[i] for i in kept],
             None if self.metadata is None else [self.metadata[i] for i in kept],
             self.size * len(kept) // len(self.records),
+            self.signal,
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from agent.engine.plugin import Filter, Input, Output
+from agent.engine.record import Signal
 from headrace.config import did_you_mean
 
 Plugin = TypeVar("Plugin")
@@ -24,13 +25,17 @@ PACKAGES = ("agent.engine.inputs", "agent.engine.filters", "agent.engine.outputs
 
 @dataclass(frozen=True, slots=True)
 class Registration(Generic[Plugin]):
-    """One plugin: its Config class, how to make an instance, and Fluent Bit's properties that it refuses by name."""
+    """One plugin: its Config class, how to make an instance, Fluent Bit's properties that it refuses by name.
+
+    `signals` are what an output takes.
+    """
 
     name: str
     config: type
     make: Callable[[Any, Any], Plugin]
     description: str
     refused: frozenset[str]
+    signals: frozenset[Signal]
 
 
 class Registry(Generic[Plugin]):
@@ -41,7 +46,7 @@ class Registry(Generic[Plugin]):
         self._plugins: dict[str, Registration[Plugin]] = {}
 
     def register(
-        self, name: str, config: type, *, refused: tuple[str, ...] = ()
+        self, name: str, config: type, *, refused: tuple[str, ...] = (), signals: tuple[Signal, ...] = ("logs",)
     ) -> Callable[[Callable[[Any, Any], Made]], Callable[[Any, Any], Made]]:
         """Decorator of a plugin class whose constructor takes (config, context). A name taken twice is a ValueError."""
 
@@ -49,7 +54,10 @@ class Registry(Generic[Plugin]):
             if name in self._plugins:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             description = (make.__doc__ or "").strip().partition("\n")[0]
-            self._plugins[name] = Registration(name, config, make, description, frozenset(refused))  # type: ignore[arg-type]  # checked by the contract tests
+            plugin: Any = make  # the contract tests check that it is one
+            self._plugins[name] = Registration(
+                name, config, plugin, description, frozenset(refused), frozenset(signals)
+            )
             return make
 
         return add

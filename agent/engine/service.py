@@ -65,7 +65,7 @@ class Service:
     dns_prefer_ipv4: bool = option(BOOLEAN, False, name="dns.prefer_ipv4", help="taken; has no effect")
     dns_prefer_ipv6: bool = option(BOOLEAN, False, name="dns.prefer_ipv6", help="taken; has no effect")
     daemon: bool = option(BOOLEAN, False, help="only 'off': the engine stays in the foreground")
-    enable_chunk_trace: bool = option(BOOLEAN, False, help="only 'off': tracing is not implemented")
+    enable_chunk_trace: bool = option(BOOLEAN, False, help="whether /api/v1/trace taps inputs; only of the first start")
 
     @property
     def schedule(self) -> RetrySchedule:
@@ -84,10 +84,7 @@ REFUSED = (
     "security.fips_mode",
     "flush.adaptive",
 )
-_ONLY_OFF = {
-    "daemon": "the embedded engine does not fork",
-    "enable_chunk_trace": "the embedded engine does not trace chunks",
-}
+_ONLY_OFF = {"daemon": "the embedded engine does not fork"}
 
 
 def read_service(document: Document, defaults: Service) -> tuple[Service, list[Fault]]:

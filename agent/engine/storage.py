@@ -1,9 +1,9 @@
 """Chunks on disk: what must outlive the process, one file per chunk under `storage.path`.
 
-A file is lines of JSON: a header `{"tag": …}`, then one line per appended batch, then `{"done": "output"}` for each
-output that took the chunk. A last line that a crash cut short was never acknowledged and is dropped on loading. Only
-the file's own lines count: no index, nothing to repair. The format is this engine's own; files of other names in the
-folder are left alone.
+A file is lines of JSON: a header `{"tag": …, "signal": …}`, then one line per appended batch, then `{"done": "output"}`
+for each output that took the chunk. A last line that a crash cut short was never acknowledged and is dropped on
+loading. Only the file's own lines count: no index, nothing to repair. The format is this engine's own; files of other
+names in the folder are left alone.
 """
 
 import os
@@ -27,7 +27,7 @@ class ChunkFile:
     def create(self, batch: Batch) -> None:
         """Start the file with a chunk's first records."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write({"tag": batch.tag}, _entry(batch))
+        self._write({"tag": batch.tag, "signal": batch.signal}, _entry(batch))
 
     def append(self, batch: Batch) -> None:
         """Keep more records; they are safe from a crash of the process when this returns."""
@@ -44,7 +44,7 @@ class ChunkFile:
         for line in self.path.read_bytes().split(b"\n")[:-1]:
             entry = orjson.loads(line)
             if batch is None:
-                batch = Batch(entry["tag"])
+                batch = Batch(entry["tag"], signal=entry.get("signal", "logs"))
             elif isinstance(entry, dict):
                 done.add(entry["done"])
             else:

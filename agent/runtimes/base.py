@@ -99,7 +99,9 @@ class Runtime(Protocol):
     async def validate(self, launch: Launch) -> tuple[Fault, ...]:
         """What it objects to without running anything. Raises EnvironmentFault."""
 
-    async def try_out(self, launch: Launch, document: Document, expanded: Document, *, scratch: Path) -> tuple[str, ...]:
+    async def try_out(
+        self, launch: Launch, document: Document, expanded: Document, *, scratch: Path
+    ) -> tuple[str, ...]:
         """Start it beside what runs, where it can do no harm; says what of it was not tried.
 
         `document` is what `launch.config` holds, `expanded` the same with its variables' values; `scratch` is a folder

@@ -9,8 +9,8 @@ from pathlib import Path
 import structlog
 
 from agent.errors import EnvironmentFault
-from agent.runtimes.base import Runtime
-from agent.runtimes.fluentbit import EMBEDDED_COMMAND, Deadlines, FluentBit
+from agent.runtimes.base import Deadlines, Runtime
+from agent.runtimes.fluentbit import EMBEDDED_COMMAND, FluentBit
 from headrace.types import Engine, Fault
 
 log = structlog.get_logger(__name__)

@@ -1,45 +1,35 @@
 """The driver of both engines: the real Fluent Bit, and the embedded one, which has the same flags and monitoring API.
 
-Fluent Bit's reload cannot be believed: it says `done` before it has read anything, swallows requests, hangs while an
-output is down, and exits when the new configuration fails to start. So a reload counts when the process's own counter
-has risen and, where the engine tells, the digest of what it runs is the one that was asked for; everything else ends in
-a new process, within a deadline. Polls the monitoring API while a start or reload is under way, since nothing tells.
+What a reload of the real one cannot be trusted with is found out before it: by the dry run, and by a trial start of the
+whole configuration in children of their own, in which no record can flow. `agent.runtimes.instance` is the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sqlite3
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from agent.errors import ConfigurationFault, EnvironmentFault
 from agent.model import Child
-from agent.restart import Exit
 from agent.runtimes import child_log
-from agent.runtimes.base import EngineLostError, Launch, Report
-from agent.runtimes.log_lines import HALTED, faults_in, is_environment
-from agent.runtimes.monitor import Monitor, MonitorError
+from agent.runtimes.base import Deadlines, Launch
+from agent.runtimes.instance import FluentBitInstance
+from agent.runtimes.log_lines import faults_in, last_line
 from agent.runtimes.process import LockHeldError, Process, end_holders, run
+from agent.runtimes.trial import Half, trial_of
+from headrace.config import Document, render
 from headrace.content import sha256_of
 from headrace.types import Engine, EngineInfo, Fault
 
 EMBEDDED_COMMAND = (sys.executable, "-P", "-m", "agent.engine")
-
-_FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
-    """Seconds; `stop` comes on top of the grace that a pipeline asks for."""
-
-    start: float = 20.0
-    reload: float = 10.0
-    stop: float = 5.0
-    answer: float = 3.0
-    validate: float = 30.0
 
 
 class FluentBit:
@@ -97,8 +87,45 @@ class FluentBit:
         if status == 0:
             return ()
         return faults_in(output) or (
-            Fault(message=f"the engine's dry run ended with status {status}: {_last(output)}"),
+            Fault(message=f"the engine's dry run ended with status {status}: {last_line(output)}"),
         )
+
+    async def try_out(
+        self, launch: Launch, document: Document, expanded: Document, *, scratch: Path
+    ) -> tuple[str, ...]:
+        if self.engine is Engine.EMBEDDED:
+            return ()  # Whatever it cannot start, its reload goes back to what ran.
+        await end_trial(scratch)
+        scratch.mkdir(mode=0o700)
+        try:
+            trial = trial_of(document, expanded, folder=launch.folder, files=launch.config.parent, scratch=scratch)
+            await asyncio.to_thread(_copy_databases, trial.copies)
+            async with asyncio.TaskGroup() as group:
+                work = [(half.name, self._try_half(half, launch, scratch)) for half in trial.halves]
+                tries = [group.create_task(each, name=f"trial of the {name}") for name, each in work]
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        failures = [failure for task in tries if (failure := task.result())]
+        faults = dict.fromkeys(fault for failure in failures for fault in failure.faults)
+        for kind in (ConfigurationFault, EnvironmentFault):
+            if any(isinstance(failure, kind) for failure in failures):
+                raise kind(*faults)
+        return trial.left_out
+
+    async def _try_half(
+        self, half: Half, launch: Launch, scratch: Path
+    ) -> ConfigurationFault | EnvironmentFault | None:
+        """Until everything is initialised, and not a moment longer."""
+        config = scratch / f"{half.name}-{launch.config.name}"
+        config.write_text(render(half.document))
+        log, lock = scratch / f"{half.name}.log", scratch / f"{half.name}.lock"
+        beside = replace(launch, folder=launch.config.parent, config=config, port=half.port, log=log, lock=lock)
+        try:
+            instance = await self.start(beside)
+        except (ConfigurationFault, EnvironmentFault) as fault:
+            return fault
+        await instance.kill()
+        return None
 
     async def start(self, launch: Launch) -> FluentBitInstance:
         offset = child_log.size(launch.log)
@@ -138,142 +165,24 @@ class FluentBit:
             raise EnvironmentFault(Fault(message=f"{self._command[0]} cannot be started: {error.strerror}")) from error
 
 
-class FluentBitInstance:
-    """One process of an engine."""
+async def end_trial(scratch: Path) -> None:
+    """End what a trial left behind whose agent was killed."""
+    for lock in scratch.glob("*.lock"):
+        await end_holders(lock, 0)
+    shutil.rmtree(scratch, ignore_errors=True)
 
-    def __init__(self, process: Process, launch: Launch, deadlines: Deadlines) -> None:
-        self._process = process
-        self._launch = launch
-        self._deadlines = deadlines
-        self._monitor = Monitor(launch.port, timeout=deadlines.answer)
 
-    @property
-    def child(self) -> Child:
-        return Child(
-            pid=self._process.pid,
-            start_time=self._process.start_time,
-            port=self._launch.port,
-            config=self._launch.config.name,
-            grace=self._launch.grace,
-        )
-
-    @property
-    def alive(self) -> bool:
-        return self._process.alive
-
-    def on_end(self, callback: Callable[[], None]) -> None:
-        self._process.on_end(callback)
-
-    def ending(self, now: float) -> Exit:
-        return Exit(now, self._process.status)
-
-    async def until_ready(self, offset: int) -> None:
-        """Until the monitoring API answers: Fluent Bit serves it once every plugin has been initialised."""
-
-        async def answers() -> bool:
+def _copy_databases(copies: Iterable[tuple[Path, Path]]) -> None:
+    """As they are at one moment, while an engine writes them; without one that it keeps locked."""
+    for source, copy in copies:
+        if source.is_file():
             try:
-                await self._monitor.get("/api/v1/uptime")
-            except MonitorError:
-                return False
-            return True
-
-        if await self._poll(answers, self._deadlines.start):
-            return
-        if self.alive:
-            raise EnvironmentFault(
-                Fault(
-                    message=f"the engine did not answer on port {self._launch.port} within {self._deadlines.start:g} s"
-                )
-            )
-        raise self._why_it_ended(offset)
-
-    async def reload(self, launch: Launch) -> None:
-        offset = child_log.size(launch.log)
-        try:
-            before = await self._monitor.reload_state()
-            answer = await Monitor(launch.port, timeout=self._deadlines.reload).reload()
-        except MonitorError as error:
-            raise EngineLostError(f"the engine does not take a reload: {error}") from error
-        if answer.get("status") != 0:
-            raise EngineLostError(f"the engine does not take a reload: {answer.get('reload')}")
-        halted = False
-
-        async def is_over() -> bool:
-            nonlocal halted
-            log = child_log.since(launch.log, offset)
-            halted = bool(answer.get("error")) or any(phrase in log for phrase in HALTED)
-            return halted or await self._runs(launch, before)
-
-        over = await self._poll(is_over, self._deadlines.reload)
-        if halted:
-            faults = faults_in(child_log.since(launch.log, offset))
-            raise ConfigurationFault(
-                *(faults or (Fault(message=str(answer.get("error") or "the reload was refused")),))
-            )
-        if not self.alive:
-            raise EngineLostError(f"{self.ending(0)} during the reload")
-        if not over:
-            raise EngineLostError(f"the reload was not done within {self._deadlines.reload:g} s")
-        self._launch = launch
-
-    async def report(self) -> Report:
-        try:
-            is_well = await self._monitor.is_well()
-            metrics = await self._monitor.metrics()
-        except MonitorError as error:
-            raise EngineLostError(f"the engine does not answer: {error}") from error
-        outputs = metrics.get("output", {})
-        given_up = {name: sum(int(each.get(key, 0)) for key in _GIVEN_UP) for name, each in outputs.items()}
-        total = sum(given_up.values())
-        names = ", ".join(name for name, count in given_up.items() if count)
-        return Report(is_well=is_well, given_up=total, message=f"output {names} gave up records" if total else "")
-
-    async def stop(self) -> bool:
-        return await self._process.stop(self._launch.grace + self._deadlines.stop)
-
-    async def _runs(self, launch: Launch, before: Mapping[str, object]) -> bool:
-        """Whether the reload has happened: the count rose, and what runs is what was asked for, where that is told."""
-        try:
-            state = await self._monitor.reload_state()
-        except MonitorError:
-            return False
-        told = state.get("sha256")
-        return _count(state) > _count(before) and (not told or told == launch.sha256)
-
-    async def _poll(self, condition: Callable[[], Awaitable[bool]], deadline: float) -> bool:
-        """Ask until it holds, the process ends (then False), or the deadline is over (then False)."""
-        pause = _FIRST_POLL_S
-        try:
-            async with asyncio.timeout(deadline):
-                while self.alive:
-                    if await condition():
-                        return True
-                    try:
-                        async with asyncio.timeout(pause):
-                            await self._process.wait()
-                    except TimeoutError:
-                        pause = min(pause * 1.5, _LONGEST_POLL_S)
-        except TimeoutError:
-            pass
-        return False
-
-    def _why_it_ended(self, offset: int) -> ConfigurationFault | EnvironmentFault:
-        log = child_log.since(self._launch.log, offset)
-        ending = self.ending(0)
-        faults = faults_in(log)
-        if ending.was_sent or is_environment(faults):
-            return EnvironmentFault(*(faults or (Fault(message=f"{ending} before it was ready"),)))
-        return ConfigurationFault(*(faults or (Fault(message=f"{ending} before it was ready: {_last(log)}"),)))
-
-
-_GIVEN_UP = ("errors", "retries_failed", "dropped_records")
-
-
-def _count(state: Mapping[str, object]) -> int:
-    count = state.get("hot_reload_count", 0)
-    return count if isinstance(count, int) else 0
-
-
-def _last(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip()[:500] if lines else "it said nothing"
+                with (
+                    closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True, timeout=1)) as here,
+                    closing(sqlite3.connect(copy)) as there,
+                ):
+                    here.backup(there)
+            except sqlite3.OperationalError:
+                copy.unlink(missing_ok=True)
+            except sqlite3.DatabaseError:
+                shutil.copyfile(source, copy)  # It is none, which the engine will say.

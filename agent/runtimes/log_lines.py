@@ -28,6 +28,8 @@ _ENVIRONMENT = re.compile(
 _CONSEQUENCES = (
     "configuration file contains errors, aborting",
     "check properties for",
+    "Failed initialize",
+    "failed initialize",
     "initialization failed",
     "lib backend failed",
     "loaded configuration contains error(s)",

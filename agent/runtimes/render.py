@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from headrace.config import Document, Format, Position, Section, merge_service, parse
+from headrace.config import Document, Format, Position, Property, Section, merge_service, parse
 from headrace.config import render as render_document
 from headrace.config.service import MANAGED
 from headrace.types import Engine, Fault

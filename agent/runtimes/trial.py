@@ -52,16 +52,17 @@ class Trial:
     left_out: tuple[str, ...]
 
 
-def trial_of(document: Document, expanded: Document, *, folder: Path, scratch: Path) -> Trial:
-    """The trial of a document whose relative paths begin in `folder`; raises OSError when there is no free port.
+def trial_of(document: Document, expanded: Document, *, folder: Path, files: Path, scratch: Path) -> Trial:
+    """The trial of a configuration that runs in `folder`, for children that run in `files`, where its files are.
 
     `expanded` is the same document with its variables' values, by which is decided; what is started has none of them.
+    Raises OSError when there is no free port.
     """
-    if document.of_kind("plugins"):
+    if document.of_kind("plugins") or (document.service and document.service.find("plugins_file")):
         return Trial(halves=(), copies=(), left_out=("nothing was tried before the change: it brings its own plugins",))
     pairs = list(zip(document.sections, expanded.sections, strict=True))
     left_out = [section for section in expanded.sections if _has_effects(section)]
-    sandbox = _Sandbox(folder, scratch)
+    sandbox = _Sandbox(folder, files, scratch)
     inputs = tuple(sandbox.confined(*pair) for pair in pairs if _is_tried(pair[1], "input"))
     outputs = tuple(sandbox.confined(*pair) for pair in pairs if _is_tried(pair[1], "output"))
     filters = document.filters
@@ -72,15 +73,18 @@ def trial_of(document: Document, expanded: Document, *, folder: Path, scratch: P
     if filters or outputs:
         ends = outputs or (_section("output", _ALL),)
         halves.append(_half("outputs", document, (_section("input", _SILENT), *filters, *ends), scratch))
-    notes = tuple(f"{each.kind} {each.name!r} was not tried before the change: its start has effects" for each in left_out)
+    notes = tuple(
+        f"{each.kind} {each.name!r} was not tried before the change: its start has effects" for each in left_out
+    )
     return Trial(halves=tuple(halves), copies=tuple(sandbox.copies), left_out=notes)
 
 
 class _Sandbox:
     """Gives each instance names of its own for what it would share with the engine that runs."""
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
+    def __init__(self, folder: Path, files: Path, scratch: Path) -> None:
         self._folder = folder
+        self._files = files
         self._scratch = scratch
         self._count = 0
         self.copies: list[tuple[Path, Path]] = []
@@ -101,9 +105,9 @@ class _Sandbox:
         if listener_of(section) is not None:
             yield "port", str(free_port())
         else:
-            key = _SOCKETS.get((section.name or "").lower())
-            if key is not None and section.kind == "input" and section.get(key):
-                yield key, os.path.relpath(self._new("sock"), self._folder)
+            socket = _SOCKETS.get((section.name or "").lower()) if section.kind == "input" else None
+            if socket is not None and section.get(socket):
+                yield socket, os.path.relpath(self._new("sock"), self._files)  # Sockets' names have to be short.
 
     def _new(self, suffix: str) -> Path:
         self._count += 1
@@ -113,8 +117,11 @@ class _Sandbox:
 def _half(name: str, document: Document, sections: tuple[Section, ...], scratch: Path) -> Half:
     port = free_port()
     keys = managed_keys(Engine.FLUENT_BIT, port=port, storage=str(scratch / f"{name}-storage"))
+    service = document.service
+    if service is not None:  # What these name are streams of the whole pipeline.
+        service = replace(service, properties=tuple(prop for prop in service.properties if prop.name != "streams_file"))
     shared = tuple(section for section in document.sections if section.kind in _SHARED)
-    part, _ = merge_service(replace(document, sections=(*shared, *sections)), keys)
+    part, _ = merge_service(replace(document, service=service, sections=(*shared, *sections)), keys)
     return Half(name=name, document=part, port=port)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from controlplane.changes import follow
 from controlplane.fleet.agents import find
 from controlplane.fleet.commands import Commands
-from controlplane.model import ObservedRow
+from controlplane.model import CommandRow, ObservedRow
 from controlplane.state.store import Store
 from controlplane.view import AgentView, View
 from controlplane.words import some
@@ -72,16 +72,7 @@ class Actions:
             tx.event(f"pipeline.{kind.value}", message, actor=author, pipeline=name)
         reachable = [agent.row.id for agent in agents if agent.row.state in _REACHABLE]
         rows = await self._commands.ask(reachable, kind, pipeline=name, timeout_s=_TIMEOUT_S)
-        results = []
-        for agent in agents:
-            row = rows.get(agent.row.id)
-            if row is None:
-                results.append(api.CommandResult(agent_id=agent.row.id, message=f"not reachable: {agent.row.state}"))
-            elif not row.done:
-                results.append(api.CommandResult(agent_id=row.agent_id, message=f"no answer in {_TIMEOUT_S:.0f} s"))
-            else:
-                results.append(api.CommandResult(agent_id=row.agent_id, ok=row.ok, message=row.message))
-        return tuple(results)
+        return tuple(_result(agent, rows.get(agent.row.id)) for agent in agents)
 
     async def _running(self, name: str) -> Sequence[AgentView]:
         """The agents that should run a pipeline, or do. Raises NotFoundError."""
@@ -97,3 +88,14 @@ class Actions:
         if not agents:
             raise NotFoundError(f"no agent runs pipeline {name!r}")
         return agents
+
+
+def _result(agent: AgentView, row: CommandRow | None) -> api.CommandResult:
+    """How it ended there; without a row it was not asked."""
+    if row is None:
+        ok, message = False, f"not reachable: {agent.row.state}"
+    elif not row.done:
+        ok, message = False, f"no answer in {_TIMEOUT_S:.0f} s"
+    else:
+        ok, message = row.ok, row.message
+    return api.CommandResult(agent_id=agent.row.id, agent_name=agent.row.name, ok=ok, message=message)

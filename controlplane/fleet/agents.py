@@ -6,7 +6,6 @@ reads them re-evaluates.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -22,9 +21,8 @@ from headrace import api, selector
 from headrace.config import did_you_mean
 from headrace.errors import InvalidError, LimitError, NotFoundError
 from headrace.types import AgentState, Facts, Severity
+from headrace.variables import check_settable
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_RESERVED = "HEADRACE_"
 _LONGEST_VALUE = 32 << 10
 
 
@@ -128,10 +126,7 @@ def find(view: View, agent: str) -> AgentView:
 
 
 def _variable(variable: api.Variable) -> VariableRow:
-    if not _NAME.fullmatch(variable.name):
-        raise InvalidError(f"variable name {variable.name[:128]!r} must be letters, digits and '_', no digit first")
-    if variable.name.startswith(_RESERVED):
-        raise InvalidError(f"variable {variable.name!r}: names that begin with {_RESERVED} are the agent's own")
+    check_settable(variable.name)
     if len(variable.value.encode()) > _LONGEST_VALUE:
         raise LimitError(f"variable {variable.name!r}: its value has more than {_LONGEST_VALUE} bytes")
     if "\0" in variable.value:

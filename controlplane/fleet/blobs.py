@@ -43,6 +43,10 @@ class Blobs:
             raise NotFoundError(f"no pipeline of agent {agent_id!r} has content {sha256[:12]}")
         return row.data
 
+    async def expect(self, agent_id: str, sha256: str) -> None:
+        """Raises NotFoundError for what was not asked for."""
+        await self._commands.asked_upload(agent_id, sha256)
+
     async def put(self, agent_id: str, sha256: str, data: bytes) -> None:
         """Stores a catalogue, or (asked for with a pipeline) a content.
 

@@ -6,28 +6,29 @@ revision; an identical spec nothing. Deleted pipelines stay as tombstones, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
-from typing import TypedDict
 
 from controlplane import guard
 from controlplane.changes import follow
 from controlplane.fleet.contents import Contents, manifest_of
 from controlplane.fleet.drafts import Draft, check_reason, check_unique, draft_of
-from controlplane.fleet.reach import Reach, losing, reach
-from controlplane.fleet.validation import Validation, decide, said
+from controlplane.fleet.reach import Reach, losing, pruned, reach
+from controlplane.fleet.validation import Judgement, Validation, decide, said
 from controlplane.model import BlobRow, PipelineRow, RevisionRow, Topic
 from controlplane.state.store import Reader, Store, Transaction
-from controlplane.validate import Findings
 from controlplane.view import View
 from controlplane.words import some
 from headrace import api, selector
 from headrace.api import Action
 from headrace.config import did_you_mean
 from headrace.errors import ConflictError, InvalidError, NotFoundError
+
+_JUDGEMENTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +42,15 @@ class _Order:
     confirm: int = 0
     author: str
     reason: str = ""
-    findings: Mapping[str, Findings] = field(default_factory=dict)
+    judgement: Judgement | None = None
+
+    @property
+    def manifests(self) -> list[api.Manifest]:
+        return [draft.manifest for draft in self.drafts]
 
 
-class _Drafted(TypedDict):
-    drafts: Sequence[Draft]
-    findings: Mapping[str, Findings]
+class _OutdatedError(Exception):
+    """What was judged is not any more what is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +89,15 @@ class Pipelines:
             raise InvalidError(f"if_revision is for one manifest; {len(request.manifests)} are given")
         check_unique(request.manifests)
         order = _Order(
-            **await self._drafted(request.manifests, prune=request.prune, force=request.force or request.dry_run),
             prune=selector.parse(request.prune) if request.prune else None,
             confirm=request.confirm,
             author=author,
             reason=request.reason,
         )
-        changes, revision = await self._carry_out(order, dry_run=request.dry_run, if_revision=request.if_revision)
+        force = request.force or request.dry_run
+        changes, revision = await self._judge(
+            order, request.manifests, force=force, dry_run=request.dry_run, if_revision=request.if_revision
+        )
         return api.ApplyPipelinesResponse(changes=tuple(changes), fleet_revision=revision)
 
     async def delete(self, request: api.DeletePipelinesRequest, *, author: str) -> api.DeletePipelinesResponse:
@@ -114,13 +120,9 @@ class Pipelines:
             revision = await _target(reader, request.name, request.to_revision)
             content = await self._contents.get(reader, revision.sha256)
         manifest = manifest_of(request.name, revision, dict(revision.labels), content)
-        order = _Order(
-            **await self._drafted([manifest], force=request.force),
-            confirm=request.confirm,
-            author=author,
-            reason=request.reason or f"rollback to revision {revision.number}",
-        )
-        changes, fleet_revision = await self._carry_out(order)
+        reason = request.reason or f"rollback to revision {revision.number}"
+        order = _Order(confirm=request.confirm, author=author, reason=reason)
+        changes, fleet_revision = await self._judge(order, [manifest], force=request.force)
         return api.RollbackPipelineResponse(change=changes[0], fleet_revision=fleet_revision)
 
     async def adopt(self, manifest: api.Manifest, *, author: str, reason: str) -> api.Change:
@@ -130,19 +132,25 @@ class Pipelines:
         changes, _ = await self._carry_out(order, if_revision=0)
         return changes[0]
 
-    async def _drafted(self, manifests: Sequence[api.Manifest], *, force: bool, prune: str = "") -> _Drafted:
-        """What is accepted, with what is to be said about it. Raises InvalidError with every fault."""
-        gone = self._pruned(selector.parse(prune), {manifest.name for manifest in manifests}) if prune else []
-        findings = await self._validation.check(manifests, gone=gone)
-        decide(findings, force=force)
-        return {"drafts": [draft_of(manifest) for manifest in manifests], "findings": findings}
-
-    def _pruned(self, chosen: selector.Selector, kept: Collection[str]) -> list[str]:
-        return [
-            name
-            for name, view in sorted(self._view.pipelines.items())
-            if name not in kept and not view.row.deleted and chosen.matches(view.row.labels)
-        ]
+    async def _judge(
+        self,
+        order: _Order,
+        manifests: Sequence[api.Manifest],
+        *,
+        force: bool,
+        dry_run: bool = False,
+        if_revision: int | None = None,
+    ) -> tuple[list[api.Change], int]:
+        """Carries out what is accepted, judged anew whenever other pipelines changed before it was carried out."""
+        for _ in range(_JUDGEMENTS):
+            judgement = await self._validation.check(manifests, prune=order.prune)
+            decide(judgement.findings, force=force)
+            drafted = replace(order, drafts=[draft_of(manifest) for manifest in manifests], judgement=judgement)
+            with contextlib.suppress(_OutdatedError):
+                return await self._carry_out(drafted, dry_run=dry_run, if_revision=if_revision)
+        raise ConflictError(
+            f"other pipelines for the same agents changed {_JUDGEMENTS} times while this was checked; try again"
+        )
 
     async def _carry_out(
         self, order: _Order, *, dry_run: bool = False, if_revision: int | None = None
@@ -151,9 +159,12 @@ class Pipelines:
         access: AbstractAsyncContextManager[Reader] = self._store.read() if dry_run else self._store.write()
         async with access as reader:
             await follow(self._view, reader)
+            judgement, prune = order.judgement, order.prune
+            if judgement and not self._validation.holds(judgement, order.manifests, prune=prune):
+                raise _OutdatedError
             tx: Transaction | None = None if dry_run else reader  # type: ignore[assignment]  # what write() gives
             kept = {draft.manifest.name for draft in order.drafts}
-            deletes = [*order.delete, *(self._pruned(order.prune, kept) if order.prune else ())]
+            deletes = [*order.delete, *(pruned(self._view, prune, kept=kept) if prune else ())]
             reaches = {
                 draft.manifest.name: reach(self._view, draft.manifest.name, draft.selector) for draft in order.drafts
             }
@@ -197,7 +208,7 @@ class Pipelines:
             agents=len(touched.matching),
             gained=len(touched.gained),
             lost=len(touched.lost),
-            findings=said(order.findings.get(manifest.name)),
+            findings=said(order.judgement.findings.get(manifest.name)) if order.judgement else (),
         )
         if current is not None and same:
             return _Step(replace(change, revision=current.revision, generation=current.generation))
@@ -260,10 +271,12 @@ class Pipelines:
             await tx.put(BlobRow(sha256=row.sha256, data=step.data, at=row.updated_at))
         await tx.put(row, revision)
         tx.log(Topic.PIPELINE, row.name)
-        agents = f"for {some(change.agents, 'agent')}: {change.gained} gained, {change.lost} lost it"
+        touched = f"for {some(change.agents, 'agent')}: {change.gained} gained, {change.lost} lost it"
+        if row.deleted:
+            touched = f"{some(change.lost, 'agent')} lost it"
         tx.event(
             "pipeline.deleted" if row.deleted else "pipeline.applied",
-            f"revision {row.revision} {change.action.value}, {agents}" + (f"; {order.reason}" if order.reason else ""),
+            f"revision {row.revision} {change.action.value}, {touched}" + (f"; {order.reason}" if order.reason else ""),
             actor=order.author,
             pipeline=row.name,
             generation=row.generation,

@@ -1,12 +1,14 @@
-"""Which agents a change touches: who matches, gains and loses a pipeline. Pure, over one view."""
+"""Which agents a change touches: who matches, gains and loses a pipeline; and which pipelines. Pure, over one view."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.view import View
-from headrace.selector import Selector
+from controlplane.model import PipelineRow
+from controlplane.view import AgentView, PipelineView, View
+from headrace.selector import Operator, Selector
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,36 @@ def reach(view: View, pipeline: str, after: Selector | None) -> Reach:
 def losing(reaches: Mapping[str, Reach]) -> frozenset[str]:
     """The agents that lose at least one pipeline."""
     return frozenset().union(*(one.lost for one in reaches.values()))
+
+
+def pruned(view: View, chosen: Selector, *, kept: Collection[str]) -> list[str]:
+    """The pipelines that a prune takes: those with such labels of their own, but for the ones that are kept."""
+    return [each.row.name for each in _live(view, without=kept) if chosen.matches(each.row.labels)]
+
+
+def beside(view: View, agents: Sequence[AgentView], *, without: Collection[str]) -> list[PipelineRow]:
+    """The pipelines for any of these agents; a fleet with a pipeline for each host costs no square."""
+    by_label: dict[tuple[str, str], list[AgentView]] = defaultdict(list)
+    for agent in agents:
+        for label in agent.labels.items():
+            by_label[label].append(agent)
+
+    def candidates(chosen: Selector) -> Iterator[AgentView]:
+        for each in chosen.requirements:
+            if each.operator is Operator.IN:
+                return (agent for value in each.values for agent in by_label.get((each.key, value), ()))
+        return iter(agents)
+
+    return [
+        each.row
+        for each in _live(view, without=without)
+        if any(each.selector.matches(agent.labels) for agent in candidates(each.selector))
+    ]
+
+
+def _live(view: View, *, without: Collection[str]) -> Iterator[PipelineView]:
+    ordered = sorted(view.pipelines.items())
+    return (pipeline for name, pipeline in ordered if name not in without and not pipeline.row.deleted)
 
 
 def _ids(view: View, chosen: Selector) -> frozenset[str]:

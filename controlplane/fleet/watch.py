@@ -33,13 +33,14 @@ class Watches:
     async def pipeline(self, name: str) -> AsyncIterator[api.Pipeline]:
         """A pipeline whenever something about it changed; after its deletion, until its last workload is gone.
 
-        Raises NotFoundError.
+        Raises NotFoundError for one that is not there and that nobody runs.
         """
         loop = asyncio.get_running_loop()
         async with self._store.read() as reader:
             await follow(self._view, reader)
-            row = self._queries.known(name)
             rows = {found.agent_id: found for found in await reader.find(ObservedRow, pipeline=name)}
+            viewed = self._view.pipelines.get(name)
+            row = viewed.row if viewed and rows else self._queries.known(name)
             seen = (await reader.plane()).fleet_revision
             current = await self._queries.described(reader, row, rows.values())
         while True:

@@ -154,6 +154,10 @@ class ChannelEdge:
         """See `Blobs`."""
         return await self._fleet.blobs.get(agent_id, sha256)
 
+    async def expect_blob(self, agent_id: str, sha256: str) -> None:
+        """See `Blobs`."""
+        await self._fleet.blobs.expect(agent_id, sha256)
+
     async def put_blob(self, agent_id: str, sha256: str, data: bytes) -> None:
         """See `Blobs`."""
         await self._fleet.blobs.put(agent_id, sha256, data)

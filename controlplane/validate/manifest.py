@@ -11,20 +11,14 @@ from headrace import selector
 from headrace.api import Manifest
 from headrace.content import Content, canonical
 from headrace.errors import InvalidError
+from headrace.file_names import DEEPEST, objection
 from headrace.limits import Limits
 from headrace.names import validate_name
 from headrace.types import Fault
 
 _LONGEST_TEXT = 4096
-_LONGEST_NAME = 255
-_DEEPEST = 8
 _LONGEST_ESCAPE = 6
 """Bytes that one byte of a configuration may become when it is sent; two are enough for one of a file."""
-
-RESERVED = frozenset(
-    {"data", "rev", "current", "engine.log", "engine.log.1", "engine.lock", "headrace.yaml", "headrace.conf"}
-)
-"""What an agent itself keeps in a workload's folder; no file of a pipeline may take such a name."""
 
 
 def manifest_faults(manifest: Manifest, limits: Limits) -> Iterator[Fault]:
@@ -53,29 +47,17 @@ def _refused(check: Callable[[], object]) -> Iterator[Fault]:
 def _file_faults(manifest: Manifest) -> Iterator[Fault]:
     counts = Counter(file.name for file in manifest.files)
     folders = {
-        "/".join(parts[:depth]) for parts in map(_parts, counts) for depth in range(1, min(len(parts), _DEEPEST))
+        "/".join(parts[:depth])
+        for parts in (name.split("/") for name in counts)
+        for depth in range(1, min(len(parts), DEEPEST))
     }
     for name, count in counts.items():
-        if objection := _objection(name):
-            yield error(f"file name {_short(name)} {objection}")
+        if wrong := objection(name):
+            yield error(f"file name {_short(name)} {wrong}")
         if count > 1:
             yield error(f"file {_short(name)} is given {count} times; give it once")
         if name in folders:
             yield error(f"file {_short(name)} is also the folder of another file; rename one of them")
-
-
-def _objection(name: str) -> str:
-    parts = _parts(name)
-    if name.startswith("/") or not name.isprintable() or "\\" in name or {"", ".", ".."} & set(parts):
-        return (
-            "must be a relative path inside the workload's folder, like 'parsers.conf' or 'lua/filter.lua', "
-            "of printable characters and without '\\'"
-        )
-    if parts[0] in RESERVED or parts[0].startswith("."):
-        return "is one that the agent uses itself; choose another one"
-    if any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in parts) or len(parts) > _DEEPEST:
-        return f"is too long or too deep: at most {_LONGEST_NAME} bytes in each of at most {_DEEPEST} parts"
-    return ""
 
 
 def _size_faults(manifest: Manifest, limits: Limits) -> Iterator[Fault]:
@@ -88,7 +70,7 @@ def _size_faults(manifest: Manifest, limits: Limits) -> Iterator[Fault]:
     for file in manifest.files:
         yield from _too_large(f"file {_short(file.name)}", len(file.content), limits.file)
     largest = _LONGEST_ESCAPE * config + 2 * sum(len(file.content) for file in manifest.files)
-    if largest > limits.pipeline and not any(_objection(file.name) for file in manifest.files):
+    if largest > limits.pipeline and not any(objection(file.name) for file in manifest.files):
         content = Content(engine=manifest.engine, config=manifest.config, files=manifest.files)
         yield from _too_large("content, as it is sent,", len(canonical(content)), limits.pipeline)
 
@@ -96,10 +78,6 @@ def _size_faults(manifest: Manifest, limits: Limits) -> Iterator[Fault]:
 def _too_large(part: str, size: int, limit: int) -> Iterator[Fault]:
     if size > limit:
         yield error(f"its {part} has {size} bytes, the limit is {limit}")
-
-
-def _parts(name: str) -> list[str]:
-    return name.split("/")
 
 
 def _short(name: str) -> str:

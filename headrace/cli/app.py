@@ -18,6 +18,7 @@ from headrace.cli import (
     lifecycle,
     plane,
     serve,
+    test,
     tokens,
     up,
     validate,
@@ -48,6 +49,8 @@ app.command(rich_help_panel=_START)(up.up)
 app.command(rich_help_panel=_START, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     serve.serve
 )
+app.command("test", rich_help_panel=_START)(test.run_tests)
+app.command("try", rich_help_panel=_START)(test.try_sample)
 app.command(rich_help_panel=_CHANGE)(apply.apply)
 app.command(rich_help_panel=_CHANGE)(diff.diff)
 app.command(rich_help_panel=_CHANGE)(validate.validate)
@@ -89,10 +92,25 @@ def options(
     tls_ca: Annotated[
         Path | None, typer.Option("--tls-ca", help="Speak TLS, trusting these certificates.", metavar="FILE")
     ] = None,
+    tls_client_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-client-cert", help="What to show, where one is demanded.", metavar="FILE"),
+    ] = None,
+    tls_client_key: Annotated[Path | None, typer.Option("--tls-client-key", help="Its key.", metavar="FILE")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Plain text to another machine.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
 ) -> None:
-    context.obj = Target(server=server, token=token, ca=tls_ca, insecure=insecure, debug=debug)
+    if bool(tls_client_cert) != bool(tls_client_key):
+        raise typer.BadParameter("--tls-client-cert and --tls-client-key go together")
+    context.obj = Target(
+        server=server,
+        token=token,
+        ca=tls_ca,
+        certificate=tls_client_cert,
+        key=tls_client_key,
+        insecure=insecure,
+        debug=debug,
+    )
 
 
 def run(argv: Sequence[str]) -> int:

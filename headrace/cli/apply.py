@@ -84,20 +84,28 @@ def delete(
     dry_run: options.DryRun = False,
     confirm: options.Confirm = 0,
     reason: options.Reason = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Until no connected agent runs them any more.")] = False,
+    timeout: options.Timeout = options.WAIT_TIMEOUT,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Delete pipelines, all or nothing; their agents stop running them."""
+    from headrace.cli import waiting
     from headrace.cli.changes import report
 
     options.check_kind(kind, "pipeline")
+    if wait and orphaned_on:
+        raise typer.BadParameter("--wait is for pipelines; it does not go with --orphaned-on")
+    plan = waiting.plan(wait=wait, wait_for=None, timeout=timeout)
 
     async def action(client: ManagementClient) -> None:
         response = await client.delete_pipelines(
             names, reason=reason, dry_run=dry_run, confirm=confirm, purge=purge, orphaned_on=orphaned_on
         )
         report(response.changes, format=output, dry_run=dry_run)
+        if not dry_run:
+            await waiting.wait(client, response.changes, plan)
 
-    talk(context, action)
+    talk(context, action, interrupted=_STAYS)
 
 
 def rollback(

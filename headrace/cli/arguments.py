@@ -7,7 +7,7 @@
 from collections.abc import Sequence
 
 GLOBAL_FLAGS = frozenset({"--debug", "--insecure"})
-GLOBAL_VALUES = frozenset({"--server", "--token", "--tls-ca"})
+GLOBAL_VALUES = frozenset({"--server", "--token", "--tls-ca", "--tls-client-cert", "--tls-client-key"})
 
 
 def normalise(argv: Sequence[str]) -> list[str]:

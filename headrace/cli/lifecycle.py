@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headrace.management import ManagementClient
 
 _RESULTS: Sequence[Column[CommandResult]] = (
-    Column("AGENT", lambda r: r.agent_id),
+    Column("AGENT", lambda r: r.agent_name or r.agent_id),
     Column("RESULT", lambda r: "done" if r.ok else "failed"),
     Column("MESSAGE", lambda r: r.message),
 )

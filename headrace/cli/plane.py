@@ -80,7 +80,7 @@ def restore(
     """Load a backup into the state of a control plane that is stopped; nothing that runs is stopped by it."""
     if not file.is_file():
         raise typer.BadParameter(f"there is no file {str(file)!r}", param_hint="'FILE'")
-    where = ["--state", state] if state else ["--data-dir", str(programs.data_dir(data_dir))]
+    where = ["--data-dir", str(programs.data_dir(data_dir)), *(["--state", state] if state else [])]
     programs.become(programs.CONTROL_PLANE, ["restore", str(file), *where])
 
 

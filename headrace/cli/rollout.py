@@ -67,6 +67,11 @@ class Rollout:
         self._workloads: tuple[Workload, ...] | None = None
         self._awaited: set[str] = set()
 
+    @property
+    def nobody(self) -> str:
+        """What is to be said when there was nobody to wait for."""
+        return f"warning: {self.pipeline}: no agent that matches is connected, so nothing runs it yet"
+
     def take(self, pipeline: Pipeline) -> None:
         """A newer state; one from before the change is ignored, one from after a later change is what counts now."""
         if pipeline.revision < self.revision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -26,21 +27,30 @@ class Target:
     server: str = ""
     token: str = ""
     ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
     insecure: bool = False
     debug: bool = False
 
     def connect(self) -> AbstractAsyncContextManager[ManagementClient]:
         """A client; belongs to the loop that it is used in."""
+        # gRPC's own words on stderr are for its makers; what matters of them is in our errors.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from headrace.management import ManagementClient
         from headrace.security import ClientTls
 
         tls = None
-        if self.ca is not None:
-            try:
-                tls = ClientTls(ca=self.ca.read_bytes())
-            except OSError as error:
-                raise typer.BadParameter(f"cannot read {str(self.ca)!r}: {error.strerror}") from error
+        if self.ca is not None or self.certificate is not None:
+            tls = ClientTls(ca=_read(self.ca), certificate=_read(self.certificate), key=_read(self.key))
         return ManagementClient(self.server, self.token, tls=tls, insecure=self.insecure)
+
+
+def _read(path: Path | None) -> bytes:
+    """Empty without a path; a usage error for one that cannot be read."""
+    try:
+        return path.read_bytes() if path is not None else b""
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {str(path)!r}: {error.strerror}") from error
 
 
 def talk(context: typer.Context, action: Callable[[ManagementClient], Awaitable[T]], *, interrupted: str = "") -> T:

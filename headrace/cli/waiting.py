@@ -14,8 +14,9 @@ from headrace.api import Action, Change
 from headrace.cli import durations
 from headrace.cli.exits import say
 from headrace.cli.progress import Progress, summary
+from headrace.cli.removal import Removal
 from headrace.cli.rollout import Goal, Rollout, Standing, Verdict, exit_for
-from headrace.errors import OverloadedError, UnavailableError
+from headrace.errors import NotFoundError, OverloadedError, UnavailableError
 from headrace.types import AgentState
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ def plan(*, wait: bool, wait_for: Goal | None, timeout: str) -> Plan:
 
 async def wait(client: ManagementClient, changes: Sequence[Change], plan: Plan) -> None:
     """Until every agent has the changes; raises typer.Exit with the code of the outcome when that is not 0."""
-    rollouts = [
-        Rollout(change.pipeline, revision=change.revision, goal=plan.goal)
-        for change in changes
-        if plan.goal is not None and change.action is not Action.DELETED
-    ]
-    if not rollouts:
+    if plan.goal is None or not changes:
         return
+    rollouts = [
+        Removal(change.pipeline, revision=change.revision)
+        if change.action is Action.DELETED
+        else Rollout(change.pipeline, revision=change.revision, goal=plan.goal)
+        for change in changes
+    ]
     waiting = _Wait(client, rollouts)
     with waiting.progress:
         timed_out = await waiting.run(plan.limit)
@@ -62,7 +64,7 @@ async def wait(client: ManagementClient, changes: Sequence[Change], plan: Plan) 
 class _Wait:
     """The watches of all pipelines, and what they say of all agents."""
 
-    def __init__(self, client: ManagementClient, rollouts: Sequence[Rollout]) -> None:
+    def __init__(self, client: ManagementClient, rollouts: Sequence[Rollout | Removal]) -> None:
         self.client = client
         self.rollouts = rollouts
         self.progress = Progress()
@@ -75,7 +77,7 @@ class _Wait:
         watches = [asyncio.create_task(self._watch(r), name=f"watch {r.pipeline}") for r in self.rollouts]
         try:
             async with asyncio.timeout(limit):
-                await self._until_over(watches)
+                await self._until_over(set(watches))
         except TimeoutError:
             return True
         finally:
@@ -84,7 +86,7 @@ class _Wait:
             await asyncio.gather(*watches, return_exceptions=True)
         return False
 
-    async def _until_over(self, watches: Sequence[asyncio.Task[None]]) -> None:
+    async def _until_over(self, watches: set[asyncio.Task[None]]) -> None:
         while not self._look():
             news = asyncio.create_task(self.news.wait(), name="news")
             try:
@@ -93,8 +95,9 @@ class _Wait:
             finally:
                 news.cancel()
             self.news.clear()
-            for watch in done - {news}:
+            for watch in watches & done:
                 watch.result()
+            watches -= done
 
     def _look(self) -> bool:
         """Show where everything is; True when there is nothing left to wait for."""
@@ -106,8 +109,8 @@ class _Wait:
             self.progress.show(known)
         return None not in parts and all(standing.verdict is not Verdict.WAITING for standing in known)
 
-    async def _watch(self, rollout: Rollout) -> None:
-        """Feeds one rollout, through restarts of the control plane too; ends only with an error."""
+    async def _watch(self, rollout: Rollout | Removal) -> None:
+        """Feeds one rollout, through restarts of the control plane too; ends only with an error, or with a removal."""
         while True:
             try:
                 async for pipeline in self.client.watch_pipeline(rollout.pipeline):
@@ -117,16 +120,22 @@ class _Wait:
                         self.enrolled = {agent.id: agent.enrolled_at for agent in agents if agent.enrolled_at}
                     rollout.take(pipeline)
                     self.news.set()
+            except NotFoundError:
+                if isinstance(rollout, Rollout):
+                    raise
+                rollout.ended()
+                self.news.set()
+                return
             except (UnavailableError, OverloadedError) as error:
                 say(f"{error.message}; trying again")
             await asyncio.sleep(RETRY_S)
 
 
-def _say_end(rollouts: Sequence[Rollout], standings: Sequence[Standing], *, timeout: str) -> None:
+def _say_end(rollouts: Sequence[Rollout | Removal], standings: Sequence[Standing], *, timeout: str) -> None:
     for rollout in rollouts:
         awaited = [s for s in standings if s.pipeline == rollout.pipeline and s.verdict is not Verdict.AWAY]
         if not awaited and not timeout:
-            say(f"warning: {rollout.pipeline}: no agent that matches is connected, so nothing runs it yet")
+            say(rollout.nobody)
     if timeout:
         late = next((s.pipeline for s in standings if s.verdict is Verdict.WAITING), rollouts[0].pipeline)
         say(f"timed out after {timeout}; the change stays, agents go on with it: headrace describe pipeline {late}")

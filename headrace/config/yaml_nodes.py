@@ -93,7 +93,7 @@ class _Composer:
                     self._refuse(position, "this text holds U+0000, where Fluent Bit would end it; leave it out")
                 return Scalar(event.value, event.style is None or event.style == "", position)
             case yaml.AliasEvent():
-                self._refuse(position, f"Fluent Bit takes no YAML aliases; write out what *{event.anchor} stands for")
+                self._refuse(position, f"YAML aliases are not taken; write out what *{event.anchor} stands for")
             case _ if depth >= MAX_DEPTH:
                 self._refuse(position, f"nested deeper than {MAX_DEPTH} levels")
             case yaml.SequenceStartEvent():

@@ -93,8 +93,11 @@ class ChannelHandler(Protocol):
     async def get_blob(self, agent_id: str, sha256: str) -> bytes:
         """A blob that this agent's own desired set names. Raises NotFoundError."""
 
+    async def expect_blob(self, agent_id: str, sha256: str) -> None:
+        """Called before more of a blob is taken than its first piece. Raises NotFoundError when nobody asked for it."""
+
     async def put_blob(self, agent_id: str, sha256: str, data: bytes) -> None:
-        """Stores a blob that was asked for; size and hash have been checked."""
+        """Stores a blob that was expected; size and hash have been checked."""
 
     async def report(self, agent_id: str, request: ReportRequest) -> ReportResponse:
         """Stores a batch of metrics; answers when it is stored. Its `series` are all that its samples refer to."""
@@ -152,17 +155,19 @@ class ChannelService:
         for link in tuple(self._links):
             link.close(CloseReason.DRAINED, "the control plane stops", self._rng.randint(*_RETRY_MS))
         try:
-            async with asyncio.timeout(patience_s):
-                await self._gone(lambda: not self._streams)
-        except TimeoutError:
-            late = sorted(link.agent_id for link in self._links)
-            log.warning("links did not end in time", count=self._streams, agents=late[:10])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._gone(lambda: not self._streams)
+        finally:  # who forces the stop cancels the wait, not this
+            if self._streams:
+                late = sorted(link.agent_id for link in self._links)
+                log.warning("links did not end in time", count=self._streams, agents=late[:10])
             for link in tuple(self._links):
                 link.cut("the control plane stopped")
-        if self._inspector is not None:
-            self._inspector.cancel()
-            await asyncio.gather(self._inspector, return_exceptions=True)
-        await self.pump.close()
+            if self._inspector is not None:
+                self._inspector.cancel()
+                await asyncio.gather(self._inspector, return_exceptions=True)
+            await self.pump.close()
 
     # For conversations.
 
@@ -223,9 +228,11 @@ class ChannelService:
                     await conversation.on_message(data)
             why = "the stream ended without a goodbye"
         finally:
-            await conversation.closed(why)
-            self._streams -= 1
-            self._left.set()
+            try:
+                await conversation.closed(why)
+            finally:  # the call may be cancelled while its host is told; a stop must not wait for it then
+                self._streams -= 1
+                self._left.set()
 
     async def _enroll(self, data: bytes, context: Context) -> bytes:
         async with answering(context, "Enroll"):
@@ -249,16 +256,17 @@ class ChannelService:
     async def _put_blob(self, _: object, context: Context) -> bytes:
         async with answering(context, "PutBlob"):
             agent_id = await self._agent_id(context)
-            first: PutBlobRequest | None = None
-            blob = bytearray()
-            while (data := await read(context)) is not None:
-                piece = codec.decode(PutBlobRequest, data)
-                first = first or piece
-                blob += piece.data
-                if max(first.size, len(blob)) > self.limits.pipeline:
-                    raise LimitError(f"blob {first.sha256!r}: larger than the limit of {self.limits.pipeline} bytes")
-            if first is None or len(blob) != first.size:
-                raise ProtocolError(f"blob: {len(blob)} bytes came, {first.size if first else 0} were announced")
+            if (data := await read(context)) is None:
+                raise ProtocolError("blob: nothing came")
+            first = codec.decode(PutBlobRequest, data)
+            if first.size > self.limits.pipeline:
+                raise LimitError(f"blob {first.sha256!r}: larger than the limit of {self.limits.pipeline} bytes")
+            await self.handler.expect_blob(agent_id, first.sha256)
+            blob = bytearray(first.data)
+            while len(blob) <= first.size and (data := await read(context)) is not None:
+                blob += codec.decode(PutBlobRequest, data).data
+            if len(blob) != first.size:
+                raise ProtocolError(f"blob {first.sha256!r}: {len(blob)} bytes came, {first.size} were announced")
             whole = bytes(blob)
             content.check(whole, sha256=first.sha256, what=f"blob {first.sha256!r}")
             await self.handler.put_blob(agent_id, first.sha256, whole)

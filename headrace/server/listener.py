@@ -127,13 +127,18 @@ class Listener:
                 tasks.create_task(service.drain(round(window_s * 1000), message), name="drain of a service")
 
     async def stop(self, grace_s: float = 1.0) -> None:
-        """Ends streams, then calls, at the latest after the grace. Idempotent."""
+        """Ends streams, then calls, at the latest after the grace; cancelled, at once. Idempotent."""
         server, self._server = self._server, None
         if server is None:
             return
-        for service in self._services:
-            await service.stop()
-        await server.stop(grace_s)
+        try:
+            for service in self._services:
+                await service.stop()
+        except asyncio.CancelledError:
+            grace_s = 0.0
+            raise
+        finally:
+            await server.stop(grace_s)
 
     def _bind(self, server: grpc.aio.Server) -> int:
         address = str(self._address)

@@ -283,6 +283,9 @@ class FakeControlPlane:
                 return data
         raise NotFoundError(f"blob {sha256[:12]}: no desired pipeline of agent {agent_id!r} names it")
 
+    async def expect_blob(self, agent_id: str, sha256: str) -> None:
+        """Whatever comes is welcome."""
+
     async def put_blob(self, agent_id: str, sha256: str, data: bytes) -> None:
         """Into `blobs`."""
         self.blobs[sha256] = data

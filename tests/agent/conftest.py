@@ -15,7 +15,8 @@ import pytest
 from agent.host import Host
 from agent.policy import Policy
 from agent.runtimes import Runtime
-from agent.runtimes.fluentbit import EMBEDDED_COMMAND, Deadlines, FluentBit
+from agent.runtimes.base import Deadlines
+from agent.runtimes.fluentbit import EMBEDDED_COMMAND, FluentBit
 from agent.state import State
 from headrace.content import Content, canonical, sha256_of
 from headrace.errors import UnavailableError

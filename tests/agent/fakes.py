@@ -3,9 +3,10 @@
 What a configuration does stands in it, as `fault:NAME`:
 
     invalid  is refused by the dry run             lost    cannot be reloaded
-    start    cannot be started                     lossy   gives up records
-    taken    cannot be started until `is_free`     sick    calls itself unhealthy
-    refused  is refused by a reload                mute    does not answer
+    unfit    is refused by a trial start           lossy   gives up records
+    start    cannot be started                     sick    calls itself unhealthy
+    taken    cannot be started until `is_free`     mute    does not answer
+    refused  is refused by a reload                untried has a part that a trial leaves out
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import asyncio
 import itertools
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.errors import ConfigurationFault, EnvironmentFault
 from agent.model import Child
 from agent.restart import Exit
 from agent.runtimes import EngineLostError, Launch, Report
+from headrace.config import Document
 from headrace.types import Engine, EngineInfo, Fault
 
 
@@ -105,6 +108,14 @@ class FakeRuntime:
         self.validated.append(mark)
         await self.gate.wait()
         return (Fault(message=f"{mark}: invalid", plugin="dummy"),) if fault == "invalid" else ()
+
+    async def try_out(
+        self, launch: Launch, document: Document, expanded: Document, *, scratch: Path
+    ) -> tuple[str, ...]:
+        fault, mark = _read(launch)
+        if fault == "unfit":
+            raise ConfigurationFault(Fault(message=f"{mark}: cannot start", plugin="dummy"))
+        return (f"{mark} was not tried",) if fault == "untried" else ()
 
     async def start(self, launch: Launch) -> FakeInstance:
         await self.start_gate.wait()

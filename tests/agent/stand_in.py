@@ -4,6 +4,8 @@ It reads from its configuration which fault to show, wherever `fault:NAME` stand
 
     plugin    dry run and start refuse the configuration, as for a plugin that does not exist
     start     passes the dry run, and ends with an error while it starts
+    late      the same, but only when it is reloaded to
+    halted    starts, and refuses to be reloaded to
     bind      the same, because a port is taken
     crash     starts, and ends as soon as somebody looks how it is doing
     swallow   answers a reload with `done` and does nothing
@@ -14,8 +16,8 @@ It reads from its configuration which fault to show, wherever `fault:NAME` stand
     lossy     gives up a record each time somebody looks
     stubborn  ignores TERM
 
-Like the real one it answers `done` before it has read anything, goes on when the new configuration does not parse, and
-ends with status 255 when it parses and then cannot start.
+Like the real one it answers `done` before it has read anything, goes on when the new configuration does not parse but
+takes no other reload for a while then, and ends with status 255 when it parses and then cannot start.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
 
+BUSY_S = 0.3
 REFUSED = "[error] [config] section 'nosuch' tried to instance a plugin name that doesn't exist"
 FAILED = "[error] [input:tail:tail.0] no input 'path' was given\n[error] [engine] input initialization failed"
 TAKEN = "[error] [input:tcp:tcp.0] could not bind address 127.0.0.1:5170. Aborting"
@@ -48,6 +51,7 @@ class Engine:
         self.reloads = 0
         self.given_up = 0
         self.is_wedged = False
+        self.busy_until = 0.0
         self.fault = ""
 
     def read(self) -> str:
@@ -72,8 +76,14 @@ class Engine:
     def reload(self) -> None:
         time.sleep(0.02)
         fault = self.read()
-        if fault == "plugin":
+        if time.monotonic() < self.busy_until:
+            say("[error] reloading in progress, aborting.")
+        elif fault in ("plugin", "halted"):
             say(f"{REFUSED}\n[error] [reload] reloaded config is invalid. Reloading is halted")
+            self.busy_until = time.monotonic() + BUSY_S
+        elif fault == "late":
+            say(FAILED)
+            os._exit(255)
         elif fault in ("swallow", "wedge"):
             self.is_wedged = fault == "wedge"
         else:

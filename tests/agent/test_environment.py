@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.environment import environment_of, known_variables, label_variable
+from agent.environment import environment_of, known_variables
 from agent.model import Plane
 from headrace.config import parse
 
@@ -24,14 +24,6 @@ def test_labels_operators_and_the_agent_itself_give_variables() -> None:
         "HEADRACE_LABEL_TEAM_ZONE_A": "b",
         "LOG": "/var/log/x",
     }
-
-
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [("role", "HEADRACE_LABEL_ROLE"), ("a.b/c-d_e", "HEADRACE_LABEL_A_B_C_D_E"), ("9", "HEADRACE_LABEL_9")],
-)
-def test_a_label_has_one_variable(key: str, name: str) -> None:
-    assert label_variable(key) == name
 
 
 def test_a_child_sees_what_it_uses_and_what_every_program_needs() -> None:

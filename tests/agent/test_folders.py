@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.file_names import RESERVED, name_faults
+from agent.file_names import name_faults
 from agent.folders import Folder
 from headrace.api import File
+from headrace.file_names import RESERVED
 
 A, B = "a" * 64, "b" * 64
 

@@ -10,10 +10,10 @@ import pytest
 
 from agent.handler import Handler
 from agent.host import Host
-from agent.model import Identity, Record
+from agent.model import Identity, Target
 from agent.reconciler import Reconciler
 from agent.runtimes import child_log
-from headrace.content import canonical, desired_of
+from headrace.content import canonical, desired_of, sha256_of
 from headrace.errors import ForbiddenError, UnauthenticatedError
 from headrace.limits import Limits
 from headrace.messages import Command, Complete, Remove, Secret, Secrets, Variables, Welcome
@@ -64,7 +64,7 @@ async def bench(make_host: MakeHost) -> AsyncIterator[Bench]:
 
 async def test_what_is_desired_runs(bench: Bench) -> None:
     await bench.handler.on_desired(desired_of("p", 7, canonical(content())))
-    assert bench.host.state.records["p"].generation == 7
+    assert bench.host.state.records["p"].desired == Target(7, sha256_of(canonical(content())))
     await bench.until_good("p")
     assert bench.observed("p").good == 7
 
@@ -174,4 +174,3 @@ async def test_what_this_version_does_not_do_is_not_an_error(bench: Bench) -> No
     await bench.handler.on_secrets(Secrets(secrets=(Secret(name="s", version=1, value=b"v"),)))
     await bench.handler.on_complete(Complete(fleet_revision=3))
     assert bench.handler.facts() == Facts(name="n")
-    assert Record(pipeline="p").generation == 0

@@ -36,7 +36,7 @@ class Bench:
         self._changed = asyncio.Event()
         self.workload = Workload(record, host, self._on_change)
         self.task = asyncio.create_task(self.workload.run(), name="workload")
-        self._generation = record.generation
+        self._generation = record.desired.generation if record.desired else 0
 
     def want(self, mark: str = "a", fault: str = "", *, text: str = "") -> int:
         """A new generation; the same mark and fault are the same content."""
@@ -148,12 +148,20 @@ async def test_the_running_content_under_a_new_number_touches_nothing(bench: Ben
 
 async def test_an_older_or_repeated_generation_is_ignored(bench: Bench, runtime: FakeRuntime) -> None:
     await bench.until_good(bench.want("a"))
-    sha256, _ = blob(content("b"))
-    bench.workload.want(Target(1, sha256))
-    bench.workload.want(Target(0, sha256))
+    bench.workload.want(Target(1, blob(content("a"))[0]))
+    bench.workload.want(Target(0, blob(content("b"))[0]))
     bench.workload.remove(Removal(generation=0))
     await bench.turns()
     assert (bench.workload.observed().desired, runtime.only.mark) == (1, "a")
+    assert runtime.validated == ["a"]
+
+
+async def test_another_content_of_the_same_number_is_taken(bench: Bench, runtime: FakeRuntime) -> None:
+    """Another plane gave it; whether that is the one to listen to was decided by the session."""
+    await bench.until_good(bench.want("a"))
+    bench._generation = 0
+    bench.want("b")
+    await bench.until(lambda observed: runtime.only.mark == "b" and observed.good == 1)
 
 
 async def test_a_burst_ends_on_the_last_generation(bench: Bench, runtime: FakeRuntime) -> None:
@@ -228,6 +236,25 @@ async def test_what_cannot_be_read_fails_at_render(bench: Bench, runtime: FakeRu
     assert (observed.attempt.step, observed.attempt.quarantined) == (Step.RENDER, True)
     assert observed.attempt.faults[0].line == 1
     assert runtime.validated == []
+
+
+async def test_a_trial_start_that_fails_leaves_the_old_one_untouched(bench: Bench, runtime: FakeRuntime) -> None:
+    await bench.until_good(bench.want("a"))
+    observed = await bench.until_failed(bench.want("b", "unfit"))
+    assert observed.attempt is not None
+    assert (observed.attempt.step, observed.attempt.quarantined) == (Step.TRIAL, True)
+    assert observed.attempt.faults[0].plugin == "dummy"
+    assert (runtime.only.mark, runtime.only.reloads) == ("a", 0)
+
+
+async def test_what_a_trial_left_out_is_said(bench: Bench) -> None:
+    await bench.until_good(bench.want("a"))
+    observed = await bench.until_good(bench.want("b", "untried"))
+    assert observed.notes == ("b was not tried",)
+
+
+async def test_nothing_is_tried_where_nothing_runs(bench: Bench) -> None:
+    assert (await bench.until_good(bench.want("a", "untried"))).notes == ()
 
 
 async def test_a_refused_reload_leaves_the_old_one_running(bench: Bench, runtime: FakeRuntime) -> None:

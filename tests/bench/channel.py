@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.fleet import Fleet, Push, fleet, make_certificates
+from tests.bench.certificates import Certificates
+from tests.bench.fleet import Fleet, Push, fleet
 from tests.bench.report import Measurement, median, quantile
 from tests.bench.scenario import Options
 
@@ -31,11 +31,10 @@ def channel(options: Options) -> Iterator[Measurement]:
 def mtls(options: Options) -> Iterator[Measurement]:
     """Memory and reconnection with client certificates."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-tls-") as folder:
-        make_certificates(Path(folder))
-        yield from _measured(options, max(options.agents), tls=Path(folder))
+        yield from _measured(options, max(options.agents), tls=Certificates.made(Path(folder)))
 
 
-def _measured(options: Options, agents: int, *, tls: Path | None = None) -> list[Measurement]:
+def _measured(options: Options, agents: int, *, tls: Certificates | None = None) -> list[Measurement]:
     async def measured() -> list[Measurement]:
         with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
             async with fleet(Path(folder), agents=agents, state=options.state, tls=tls) as made:
@@ -44,7 +43,7 @@ def _measured(options: Options, agents: int, *, tls: Path | None = None) -> list
     return asyncio.run(measured())
 
 
-async def _measure(options: Options, made: Fleet, *, tls: Path | None) -> list[Measurement]:
+async def _measure(options: Options, made: Fleet, *, tls: Certificates | None) -> list[Measurement]:
     kind, n = "mTLS" if tls else "plaintext", made.agents
     enrolled_kib = made.memory_kib
     connected = await made.connect(concurrency=_CONCURRENCY)
@@ -73,12 +72,12 @@ async def _measure(options: Options, made: Fleet, *, tls: Path | None) -> list[M
 
 
 async def _measure_pushes(options: Options, made: Fleet) -> list[Measurement]:
-    rng, n = random.Random(0), made.agents
-    await made.push(_config(0, rng))  # the first one adds rows, those that are measured change them
+    n = made.agents
+    await made.push(config(0))  # the first one adds rows, those that are measured change them
     await made.settle()
     pushes: list[Push] = []
     for number in range(1, options.rounds + 1):
-        pushes.append(await made.push(_config(number, rng)))
+        pushes.append(await made.push(config(number)))
         await made.settle()
     p99 = median(quantile(push.arrivals, 0.99) for push in pushes)
     last = [push.arrivals[-1] for push in pushes]
@@ -165,14 +164,15 @@ async def _measure_storm(options: Options, made: Fleet, *, kind: str) -> list[Me
     ]
 
 
-def _config(number: int, rng: random.Random) -> str:
-    """A valid configuration of about 5 KB, different for each number, that does not compress to nothing."""
+def config(number: int) -> str:
+    """A valid configuration of 5 KB, different for each number, that does not compress to nothing."""
+    rng = random.Random(number)
     head = "service:\n  flush: 1\npipeline:\n  inputs:\n    - name: dummy\n      tag: bench\n  filters:\n"
     tail = "  outputs:\n    - name: 'null'\n      match: '*'\n"
     filters: list[str] = []
     while len(head) + sum(map(len, filters)) + len(tail) < _CONFIG_BYTES:
-        name = f"field_{len(filters)}_{rng.getrandbits(64):016x}"
-        filters.append(f"    - name: record_modifier\n      match: bench\n      record: {name} value-{number}\n")
+        record = f"field_{len(filters)}_{rng.getrandbits(64):016x} value-{number}"
+        filters.append(f"    - name: record_modifier\n      match: bench\n      record: {record}\n")
     return head + "".join(filters) + tail
 
 

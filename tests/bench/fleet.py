@@ -21,7 +21,7 @@ from typing import Any
 from headrace import api
 from headrace.management import ManagementClient
 from tests.bench import machine
-from tests.bench.swarm import client_tls
+from tests.bench.certificates import Certificates
 from tests.processes import Program, eventually
 
 PIPELINE = "bench"
@@ -63,7 +63,7 @@ class Connected:
 class Fleet:
     """Made by `fleet`; not for more than one task."""
 
-    def __init__(self, folder: Path, *, agents: int, state: str, tls: Path | None) -> None:
+    def __init__(self, folder: Path, *, agents: int, state: str, tls: Certificates | None) -> None:
         self.agents = agents
         self.client: ManagementClient
         self._folder = folder
@@ -75,7 +75,7 @@ class Fleet:
             *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--channel", "127.0.0.1:0"),
             *("--management-token-file", token, "--heartbeat", str(_QUIET_HEARTBEAT_S), "--gone", "1e6"),
             *(("--state", state) if state else ()),
-            *(_tls_arguments(tls) if tls else ()),
+            *(tls.server_arguments() if tls else ()),
         ]
         self._program: Program
         self._ready: dict[str, Any] = {}
@@ -97,7 +97,9 @@ class Fleet:
         path = self._folder / "data/ready.json"
         self._ready = self._program.wait_for(lambda: _ready(path, self.pid), timeout=60, what="ready")
         token = (self._folder / "management.token").read_text()
-        client = ManagementClient(self._ready["grpc"], token, tls=client_tls(self._tls) if self._tls else None, timeout=_PATIENCE_S)
+        client = ManagementClient(
+            self._ready["grpc"], token, tls=self._tls.client() if self._tls else None, timeout=_PATIENCE_S
+        )
         self.client = await stack.enter_async_context(client)
 
     async def start_workers(self, stack: AsyncExitStack) -> None:
@@ -105,7 +107,7 @@ class Fleet:
         made = await self.client.create_token(ttl_seconds=3600, max_uses=self.agents)
         for number in range(WORKERS):
             worker = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.bench.swarm", *map(str, [self._tls] if self._tls else [])),
+                *(sys.executable, "-m", "tests.bench.swarm", *([str(self._tls.folder)] if self._tls else [])),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 limit=64 << 20,
@@ -210,7 +212,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, *, agents: int, state: str = "", tls: Path | None = None) -> AsyncIterator[Fleet]:
+async def fleet(folder: Path, *, agents: int, state: str = "", tls: Certificates | None = None) -> AsyncIterator[Fleet]:
     """An enrolled fleet, not connected yet, and a control plane that has just been started."""
     made = Fleet(folder, agents=agents, state=state, tls=tls)
     async with AsyncExitStack() as workers:
@@ -221,23 +223,6 @@ async def fleet(folder: Path, *, agents: int, state: str = "", tls: Path | None 
             await made.start(second)
             await made.settle()
             yield made
-
-
-def make_certificates(folder: Path) -> None:
-    """A throw-away authority, and a server's and an agent's certificate by it."""
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", "req", "-x509", *curve, *arguments], cwd=folder, check=True, capture_output=True)
-
-    openssl("-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=bench authority")
-    for name in ("server", "agent"):
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-        openssl("-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *signed)
-
-
-def _tls_arguments(folder: Path) -> list[str | Path]:
-    return ["--tls-cert", folder / "server.pem", "--tls-key", folder / "server.key", "--tls-client-ca", folder / "ca.pem"]
 
 
 def _ready(path: Path, pid: int) -> dict[str, Any] | None:

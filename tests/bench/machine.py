@@ -55,4 +55,3 @@ def description() -> dict[str, Any]:
         "headrace": version("headrace"),
         "load_average": load(),
     }
-

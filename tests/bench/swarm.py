@@ -1,8 +1,8 @@
 """A worker of the load generator: some of a fleet's agents, each on a connection of its own, in one process.
 
-`python -m tests.bench.swarm [TLS-FOLDER]` reads commands from stdin and answers each on stdout, as lines of JSON. An agent
-here says what a real one says, by the product's own codec: it enrols, resumes by digests, and reports whatever is
-desired as good at once. It has no engine, no disk and no clock. Times are seconds of the system's monotonic clock.
+`python -m tests.bench.swarm [TLS-FOLDER]` reads commands from stdin and answers each on stdout, as lines of JSON. An
+agent here says what a real one says, by the product's own codec: it enrols, resumes by digests, and reports whatever is
+desired as good at once. It has no engine and no disk. Times are seconds of the system's monotonic clock.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from headrace.security import ClientTls
 from headrace.session import PlaneSeen
 from headrace.types import Attempt, AttemptState, Engine, Facts, Health, Observed, Running
 from tests.bench import machine
+from tests.bench.certificates import Certificates
 from tests.bench.http2 import Stream, frame, opening
 
 _HEARTBEAT = frame(codec.encode_agent(Heartbeat()))
@@ -63,7 +65,7 @@ class Swarm:
     client_tls: ClientTls | None = None
     boot_id: str = field(default_factory=lambda: secrets.token_hex(8))
     agents: list[SwarmAgent] = field(default_factory=list)
-    plane: PlaneSeen = PlaneSeen()
+    plane: PlaneSeen = field(default_factory=PlaneSeen)
     told: dict[bytes, Told] = field(default_factory=dict)
     took: Counter[int] = field(default_factory=Counter)
     """How many agents took a generation."""
@@ -180,11 +182,14 @@ class SwarmAgent(Stream):
 def _told(message: ServerMessage | None) -> Told:
     match message:
         case Desired(pipeline=pipeline, generation=generation, sha256=sha256):
+            now = datetime.now(UTC)
             observed = Observed(
                 pipeline=pipeline,
                 desired=generation,
-                attempt=Attempt(generation=generation, state=AttemptState.OK),
-                running=Running(generation=generation, sha256=sha256, health=Health.HEALTHY, engine=Engine.EMBEDDED),
+                attempt=Attempt(generation=generation, state=AttemptState.OK, at=now),
+                running=Running(
+                    generation=generation, sha256=sha256, health=Health.HEALTHY, engine=Engine.EMBEDDED, since=now
+                ),
                 good=generation,
             )
             return Told(message, observed, frame(codec.encode_agent(Workloads(observed=(observed,)))))
@@ -280,22 +285,13 @@ _COMMANDS: Mapping[str, Callable[..., Awaitable[dict[str, Any]]]] = {
 }
 
 
-def client_tls(folder: Path) -> ClientTls:
-    """What an agent and an operator need of the throw-away authority's folder."""
-    certificate, key = (folder / "agent.pem").read_bytes(), (folder / "agent.key").read_bytes()
-    return ClientTls(ca=(folder / "ca.pem").read_bytes(), certificate=certificate, key=key)
-
-
 async def main(tls_folder: str = "") -> None:
     """Obeys until stdin ends."""
     machine.raise_open_files()
     swarm = Swarm()
     if tls_folder:
-        folder = Path(tls_folder)
-        swarm.tls = ssl.create_default_context(cafile=folder / "ca.pem")
-        swarm.tls.load_cert_chain(folder / "agent.pem", folder / "agent.key")
-        swarm.tls.set_alpn_protocols(["h2"])
-        swarm.client_tls = client_tls(folder)
+        certificates = Certificates(Path(tls_folder))
+        swarm.tls, swarm.client_tls = certificates.context(), certificates.client()
     reader = asyncio.StreamReader(limit=64 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from headrace.errors import ConfirmError
+from headrace.errors import ConfirmError, NotFoundError
 from headrace.types import Phase
-from tests.controlplane.conftest import Start, manifest
+from tests.controlplane.conftest import Plane, Start, manifest
 from tests.processes import eventually
 
 
@@ -83,6 +83,29 @@ async def test_a_deleted_pipeline_leaves_its_agents_and_then_its_watchers(start:
             await plane.client.delete_pipelines(["edge"])
         assert seen[-1] == []
         assert agent.observed() == {}
+
+
+async def test_a_deleted_pipeline_can_be_watched_until_its_last_agent_has_let_go(start: Start) -> None:
+    async with start() as plane:
+        agent = await plane.agent()
+        async with agent:
+            await plane.client.apply_pipelines([manifest()])
+            await agent.until(lambda a: "edge" in a.observed())
+            await eventually(lambda: _workloads(plane))
+        await plane.client.delete_pipelines(["edge"])
+        watch = plane.client.watch_pipeline("edge")
+        (workload,) = (await anext(watch)).workloads
+        assert workload.phase is Phase.REMOVING
+        async with agent:
+            async with asyncio.timeout(10):
+                seen = [pipeline.workloads async for pipeline in watch]
+            assert seen[-1] == ()
+        with pytest.raises(NotFoundError, match="was deleted by revision 2"):
+            await anext(plane.client.watch_pipeline("edge"))
+
+
+async def _workloads(plane: Plane) -> bool:
+    return any(workload.observed for workload in (await plane.client.get_pipeline("edge")).workloads)
 
 
 async def test_taking_a_pipeline_from_more_agents_than_the_bound_needs_their_number(start: Start) -> None:

@@ -17,6 +17,7 @@ from controlplane.__main__ import main
 from headrace import local
 from headrace.errors import UnauthenticatedError
 from headrace.management import ManagementClient
+from headrace.testing import FakeAgent
 from tests.controlplane.conftest import manifest
 from tests.processes import Program
 
@@ -146,12 +147,22 @@ def test_migrate_makes_and_upgrades_a_database(data_dir: Path, capsys: pytest.Ca
     connection.close()
 
 
-def test_a_second_signal_does_not_disturb_an_orderly_stop(serve: Serve, data_dir: Path) -> None:
-    with serve(data_dir) as program:
-        program.wait_for_json(data_dir / "ready.json")
-        program.send(signal.SIGINT)
-        program.send(signal.SIGTERM)
-        assert program.wait() == 0
+async def test_the_second_signal_forces_what_the_first_one_waits_for(serve: Serve, data_dir: Path) -> None:
+    with serve(data_dir, "--drain", "3600") as program:
+        ready = program.wait_for_json(data_dir / "ready.json")
+        async with ManagementClient(ready["grpc"]) as client:
+            token = (await client.create_token()).secret
+        async with FakeAgent(ready["channel"], token=token) as agent:  # it has nowhere else to go, so it stays
+            await agent.until(lambda agent: agent.state.connected)
+            program.send(signal.SIGINT)
+            program.wait_for(lambda: "stopping" in program.output)
+            assert program.is_running()
+            program.send(signal.SIGTERM)
+            assert await asyncio.to_thread(program.wait) == 0
+        assert "forced to stop" in program.output
+        assert "time for agents to move" in program.output
+        assert not (data_dir / "ready.json").exists()
+        assert not local.find(address=ready["grpc"]).token
 
 
 async def test_a_stranger_on_this_host_is_nobody(serve: Serve, data_dir: Path) -> None:

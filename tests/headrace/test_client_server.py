@@ -295,7 +295,10 @@ async def test_a_revoked_agent_is_told_and_waits(plane: FakeControlPlane, agent:
     assert not agent.state.connected
 
 
-async def test_an_unknown_credential_is_refused_and_a_new_identity_is_tried_at_once(plane: FakeControlPlane) -> None:
+@pytest.mark.parametrize("credential", ["stale", "no heäder can carry it"])
+async def test_a_credential_that_is_not_good_is_refused_and_a_new_identity_is_tried_at_once(
+    plane: FakeControlPlane, credential: str
+) -> None:
     class Reenrolling(FakeAgent):
         async def on_refused(self, error: Exception) -> bool:
             await super().on_refused(error)
@@ -303,7 +306,7 @@ async def test_an_unknown_credential_is_refused_and_a_new_identity_is_tried_at_o
             self._identity = Identity(agent_id=response.agent_id, credential=response.credential)
             return True
 
-    async with Reenrolling(plane.address, identity=Identity(agent_id="a-9", credential="stale")) as agent:
+    async with Reenrolling(plane.address, identity=Identity(agent_id="a-9", credential=credential)) as agent:
         await agent.until(lambda agent: agent.completed == 1)
         assert isinstance(agent.refusals[0], UnauthenticatedError)
         assert agent.agent_id == "a-1"

@@ -25,6 +25,7 @@ from headrace.management import ManagementClient
 from headrace.rpcs import MANAGEMENT, Rpc
 from headrace.security import bearer
 from headrace.server import Caller, Listener, ManagementHandler, ManagementService
+from headrace.testing import SeverableProxy
 from headrace.types import Facts, Fault, Phase
 
 MANIFEST = api.Manifest(name="edge", labels={"team": "web"}, selector="*", config="pipeline: {}")
@@ -34,7 +35,7 @@ AGENT = api.Agent(id="a-1", facts=Facts(name="a"))
 TOKEN = api.Token(id="t")
 EVENT = api.Event(revision=1, kind="pipeline.applied")
 VARIABLE = api.Variable(name="REGION", value="eu", selector="*")
-RESULT = api.CommandResult(agent_id="a-1", ok=True)
+RESULT = api.CommandResult(agent_id="a-1", agent_name="edge-1", ok=True)
 
 
 class Handler:
@@ -327,6 +328,11 @@ async def test_a_wrong_token_is_unauthenticated(handler: Handler, listener: List
     assert handler.came == []
 
 
+def test_a_token_that_no_header_can_carry_is_unauthenticated_before_any_call() -> None:
+    with pytest.raises(UnauthenticatedError, match="was it copied whole"):
+        ManagementClient("127.0.0.1:1", "schlüssel")
+
+
 async def test_no_token_at_all_is_unauthenticated(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_TOKEN", "")
     monkeypatch.setenv("XDG_STATE_HOME", "/nowhere")
@@ -369,3 +375,14 @@ async def test_a_stop_ends_a_watch_as_unavailable(
 def test_a_client_off_loopback_without_tls_is_refused() -> None:
     with pytest.raises(InvalidError, match="is not on loopback"):
         ManagementClient("192.0.2.1:8401", "good")
+
+
+async def test_a_long_line_is_no_dead_one(listener: Listener, handler: Handler) -> None:
+    handler.answers[api.ListTokensRequest] = [api.ListTokensResponse(tokens=(TOKEN,))]
+    async with SeverableProxy(listener.address) as proxy, ManagementClient(proxy.address, "good") as client:
+        proxy.stall()
+        call = asyncio.create_task(client.list_tokens())
+        done, _ = await asyncio.wait({call}, timeout=0.5)  # no byte comes back for this long
+        assert not done
+        proxy.mend()
+        assert await call == (TOKEN,)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.errors import InvalidError
+from headrace.errors import InvalidError, UnauthenticatedError
 from headrace.security import Address, bearer, check_plaintext, credential_of, parse_address
 
 
@@ -95,3 +95,9 @@ def test_a_credential_travels_as_a_bearer() -> None:
 )
 def test_anything_else_is_no_credential(metadata: tuple[tuple[str, str | bytes], ...] | None) -> None:
     assert credential_of(metadata) == ""
+
+
+@pytest.mark.parametrize("credential", ["geheimnis-ü", "one\ntwo", "\udce4", "a\0b", "tab\t"])
+def test_a_credential_that_no_header_can_carry_is_unauthenticated(credential: str) -> None:
+    with pytest.raises(UnauthenticatedError, match="characters that no token has"):
+        bearer(credential)

@@ -106,6 +106,9 @@ class Host:
     async def get_blob(self, agent_id: str, sha256: str) -> bytes:
         raise NotFoundError(f"blob {sha256[:12]} is not there")
 
+    async def expect_blob(self, agent_id: str, sha256: str) -> None:
+        self.note("expect")
+
     async def put_blob(self, agent_id: str, sha256: str, data: bytes) -> None:
         self.note(f"put {len(data)}")
 
@@ -413,6 +416,34 @@ async def test_a_stop_tells_every_agent_and_is_quick(host: Host, client: Client,
     await listener.stop()
 
 
+async def test_a_stop_does_not_wait_for_a_stream_that_was_cancelled_while_its_host_was_told(host: Host) -> None:
+    service = ChannelService(host)
+    async with Listener("127.0.0.1:0", [service]) as listener:
+        client = Client(listener.address)
+        await welcomed(client)
+        host.fail["closed"] = asyncio.CancelledError()
+        client.stream.cancel()
+        await host.until(lambda: "closed" in host.calls)
+        async with asyncio.timeout(10):
+            await service.stop(patience_s=60)
+        await client.grpc.close()
+
+
+async def test_a_stop_that_is_cancelled_cuts_what_is_left(host: Host) -> None:
+    service = ChannelService(host)
+    async with Listener("127.0.0.1:0", [service]) as listener:
+        client = Client(listener.address)
+        await welcomed(client)
+        stopping = asyncio.create_task(service.stop(patience_s=60))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+        await host.until(lambda: "closed" in host.calls)
+        assert stopping.cancelled()
+        assert not service.links
+        await client.grpc.close()
+
+
 # The other calls.
 
 
@@ -434,7 +465,11 @@ async def test_a_blob_is_checked_against_its_size_and_hash(host: Host, client: C
     assert await put(PutBlobRequest(sha256=good, size=4, data=b"blo")) is grpc.StatusCode.INVALID_ARGUMENT
     assert await put(PutBlobRequest(sha256=good, size=1 << 40, data=b"b")) is grpc.StatusCode.OUT_OF_RANGE
     assert await put() is grpc.StatusCode.INVALID_ARGUMENT
-    assert host.calls == ["put 4"]
+    assert host.calls == ["expect", "put 4", "expect", "expect"]
+    host.calls.clear()
+    host.fail["expect"] = NotFoundError("nobody asked for it")
+    assert await put(PutBlobRequest(sha256=good, size=4, data=b"blob")) is grpc.StatusCode.NOT_FOUND
+    assert host.calls == ["expect"]
 
 
 async def test_every_call_but_enrolment_needs_a_credential(host: Host, client: Client) -> None:

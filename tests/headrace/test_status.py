@@ -11,6 +11,8 @@ from headrace.codec import ErrorDetail
 from headrace.errors import ConfirmError, HeadraceError, InvalidError, ProtocolError, UnavailableError
 from headrace.types import Fault
 
+HANDSHAKE = "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1: SSL routines:OPENSSL_internal"
+
 
 def classes(cls: type[HeadraceError] = HeadraceError) -> list[type[HeadraceError]]:
     return [cls, *(below for direct in cls.__subclasses__() for below in classes(direct))]
@@ -61,12 +63,31 @@ def test_a_detail_that_is_garbage_is_passed_over() -> None:
     assert back.code == "not_found"
 
 
-def test_an_unreachable_target_is_named_with_the_reason_and_what_to_do() -> None:
-    details = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused"
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("Connection refused", "Connection refused"),
+        (
+            f"{HANDSHAKE}: WRONG_VERSION_NUMBER: Invalid certificate verification context: OK",
+            "it does not speak TLS there",
+        ),
+        (
+            f"{HANDSHAKE}: CERTIFICATE_VERIFY_FAILED: self signed certificate: OK",
+            "its TLS certificate is not by an auth",
+        ),
+        ("Custom check failed: UNAUTHENTICATED: Hostname Verification Check failed.", "is for another name"),
+        ("Failed to create security handshaker.", "are not certificates and keys in PEM"),
+        ("Socket closed", "it may want TLS, or a client certificate"),
+    ],
+)
+def test_an_unreachable_target_is_named_with_the_reason_and_what_to_do(said: str, meant: str) -> None:
+    details = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: {said}"
     sent = failure(grpc.StatusCode.UNAVAILABLE, details)
     back = status.error_of(sent, target="127.0.0.1:1", hint="start one")
     assert type(back) is UnavailableError
-    assert back.message == "cannot reach the control plane at 127.0.0.1:1 (Connection refused); start one"
+    assert back.message.startswith("cannot reach the control plane at 127.0.0.1:1 (")
+    assert meant in back.message
+    assert back.message.endswith("); start one")
 
 
 def test_a_server_of_another_kind_is_a_protocol_error() -> None:

@@ -48,7 +48,6 @@ pipeline:
       path: {self._log}
       tag: feed
       db: offsets.db
-      storage.type: filesystem
       read_from_head: true
   filters:
     - name: record_modifier

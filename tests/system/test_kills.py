@@ -69,8 +69,9 @@ def test_a_killed_agent_leaves_its_engine_and_takes_it_over_again(tmp_path: Path
         feed.until_flowing(version=2)
         assert agent.engines() == engines
         told = story(plane, "agent")
-        assert told[:3] == ["agent.enrolled", "agent.connected", "agent.suspect"]
+        assert told[:2] == ["agent.enrolled", "agent.connected"]
         assert told[-1] == "agent.connected"
+        assert "agent.suspect" in told
         counts = feed.complete(agent)
         assert engine != "embedded" or set(counts.values()) == {1}
 
@@ -169,7 +170,8 @@ def test_a_cut_line_is_noticed_and_the_agent_catches_up_afterwards(tmp_path: Pat
             feed.until_flowing(version=2)
             assert agent.engines() == engines
             told = story(plane, "agent")
-            assert told == ["agent.enrolled", "agent.connected", "agent.suspect", "agent.lost", "agent.connected"]
+            assert told[:2] == ["agent.enrolled", "agent.connected"]
+            assert told[-3:] == ["agent.suspect", "agent.lost", "agent.connected"]
             assert set(feed.complete(agent).values()) == {1}
 
 

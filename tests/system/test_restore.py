@@ -29,8 +29,11 @@ def until_phases(plane: Plane, expected: dict[str, Phase], *, agent: str = "a-1"
     """Until the agent's workloads are just these."""
 
     def phases() -> dict[str, Phase]:
-        workloads = plane.answered(lambda: plane.ask(lambda client: client.get_agent(agent)).workloads)
-        return {workload.pipeline: workload.phase for workload in workloads or ()}
+        there = plane.answered(lambda: plane.ask(lambda client: client.list_agents())) or ()
+        if agent not in [each.facts.name for each in there]:
+            return {}
+        workloads = plane.ask(lambda client: client.get_agent(agent)).workloads
+        return {workload.pipeline: workload.phase for workload in workloads}
 
     try:
         wait_until(lambda: phases() == expected, timeout=40)

@@ -40,6 +40,8 @@ class RewriteTag:
     """Re-emits records under another tag."""
 
     def __init__(self, config: RewriteTagConfig, context: Context) -> None:
+        if not context.may_emit:
+            raise InvalidProperty("name", "a processor cannot give records another tag; write it as a filter")
         self._rules = [_rule(text) for text in config.rule]
 
     def process(self, batch: Batch, emit: Emit) -> Batch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.engine.config import BOOLEAN, STRING, InvalidProperty, option
-from agent.engine.encode import json_text, plain_text, seconds_text
+from agent.engine.encode import json_text, metrics_text, plain_text, seconds_text
 from agent.engine.plugin import Context, PluginError, Result
 from agent.engine.record import NANOSECONDS, Batch
 from agent.engine.registry import outputs
@@ -50,7 +50,7 @@ REFUSED = (
 )
 
 
-@outputs.register("file", FileConfig, refused=REFUSED)
+@outputs.register("file", FileConfig, refused=REFUSED, signals=("logs", "metrics"))
 class File:
     """Appends to files."""
 
@@ -77,7 +77,7 @@ class File:
             raise PluginError(f"path {str(folder)!r} is not a folder")
 
     async def write(self, batch: Batch) -> Result:
-        data = self._encode(batch)
+        data = self._encode(batch) if batch.signal == "logs" else metrics_text(batch)
         target = Path(self._config.path or "") / (self._config.file or file_name(batch.tag))
         try:
             fd = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -88,7 +88,7 @@ class File:
             fd = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             size = os.fstat(fd).st_size
-            if self._config.csv_column_names and self._config.format == "csv" and size == 0:
+            if batch.signal == "logs" and self._config.csv_column_names and self._config.format == "csv" and size == 0:
                 data = self._column_names(batch) + data
             _append(fd, data, size)
         finally:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, TIME, InvalidProperty, option
 from agent.engine.encode import DATE_FORMATS, JSON_FORMATS, JsonFormat
 from agent.engine.http_client import Connection, ProtocolError, Response
+from agent.engine.msgpack import encode_batch
 from agent.engine.plugin import Context, PluginError, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
@@ -26,7 +27,7 @@ class HttpConfig:
     port: int = option(INTEGER, 80, help="the server's port")
     uri: str = option(STRING, "/", help="path of the request")
     http_method: str = option(STRING, "POST", choices=("POST", "PUT"), help="method of the request")
-    format: str = option(STRING, "json", choices=JSON_FORMATS, help="how a chunk is written")
+    format: str = option(STRING, "json", choices=(*JSON_FORMATS, "msgpack"), help="how a chunk is written")
     json_date_key: str = option(STRING, "date", help="key for the time; 'false' leaves it out")
     json_date_format: str = option(STRING, "double", choices=DATE_FORMATS, help="how the time is written")
     compress: str | None = option(STRING, choices=("gzip",), help="compression of the body")
@@ -82,7 +83,12 @@ REFUSED = (
     "net.proxy_env_ignore",
     "net.tcp_keepalive",
 )
-_CONTENT_TYPES = {"json": "application/json", "json_stream": "application/json", "json_lines": "application/x-ndjson"}
+_CONTENT_TYPES = {
+    "json": "application/json",
+    "json_stream": "application/json",
+    "json_lines": "application/x-ndjson",
+    "msgpack": "application/msgpack",
+}
 
 
 @outputs.register("http", HttpConfig, refused=REFUSED)
@@ -123,7 +129,7 @@ class Http:
             self._ssl.verify_mode = ssl.CERT_NONE
 
     async def write(self, batch: Batch) -> Result:
-        body = self._json.encode(batch)
+        body = encode_batch(batch) if self._config.format == "msgpack" else self._json.encode(batch)
         headers = self._headers
         if self._config.header_tag:
             tag = batch.tag.translate({13: None, 10: None})

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from agent.engine.config import STRING, option
-from agent.engine.encode import DATE_FORMATS, JSON_FORMATS, JsonFormat, plain_text, seconds_text
+from agent.engine.encode import DATE_FORMATS, JSON_FORMATS, JsonFormat, metrics_text, plain_text, seconds_text
 from agent.engine.plugin import Context, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
@@ -25,7 +25,7 @@ class StdoutConfig:
     )
 
 
-@outputs.register("stdout", StdoutConfig)
+@outputs.register("stdout", StdoutConfig, signals=("logs", "metrics"))
 class Stdout:
     """Prints records."""
 
@@ -42,7 +42,9 @@ class Stdout:
         pass
 
     async def write(self, batch: Batch) -> Result:
-        if self._format == "msgpack":
+        if batch.signal == "metrics":
+            data = metrics_text(batch)
+        elif self._format == "msgpack":
             data = "".join(_notation(batch, at) for at in range(len(batch))).encode("utf-8", "replace")
         else:
             data = self._json.encode(batch) + (b"" if self._format == "json_lines" else b"\n")

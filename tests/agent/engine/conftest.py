@@ -145,6 +145,27 @@ def descriptors() -> set[tuple[str, str]]:
     return found
 
 
+class Emitted(list[Batch]):
+    """An emitter that keeps what it is given, also later; `held` counts what is not released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = 0
+
+    def __call__(self, batch: Batch) -> None:
+        self.append(batch)
+
+    def hold(self) -> Emitted:
+        self.held += 1
+        return self
+
+    def emit(self, batch: Batch, others: Any = ()) -> None:
+        self.append(batch)
+
+    def release(self) -> None:
+        self.held -= 1
+
+
 class PluginKit:
     """Makes plugin instances from properties, as the engine does, without an engine."""
 
@@ -176,7 +197,7 @@ class PluginKit:
             tag="tag",
             log=PluginLog(kind, name, f"{name}.0"),
             clock=lambda: NOW,
-            stop=self.stopped.append,
+            stop=lambda why, code=0: self.stopped.append(why if not code else f"{why} ({code})"),
             resources=self.resources,
             parsers=self.parsers(parsers),
         )
@@ -192,9 +213,9 @@ class PluginKit:
 
     def filtered(self, plugin: Any, *records: Record, tag: str = "tag") -> list[Record]:
         """What a filter makes of some records; nothing may be emitted."""
-        emitted: list[Batch] = []
+        emitted = Emitted()
         batch = Batch(tag, [NOW] * len(records), list(records))
-        result = plugin.process(batch, emitted.append)
+        result = plugin.process(batch, emitted)
         assert not emitted
         assert len(result.times) == len(result.records)
         return result.records

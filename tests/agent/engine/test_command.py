@@ -74,7 +74,7 @@ def test_a_good_configuration_passes_the_dry_run_and_opens_nothing(tmp_path: Pat
         ("service: {flush: soon}\n", ["property 'flush': 'soon' is not a number"]),
         ("service: {daemon: on}\n", ["property 'daemon'", "does not fork"]),
         ("service: {parsers_file: none.conf}\n", ["cannot read", "none.conf"]),
-        ("pipeline:\n  inputs: [{name: exec, command: ls}]\n", ["input 'exec' is not known to the embedded engine"]),
+        ("pipeline:\n  inputs: [{name: mqtt}]\n", ["input 'mqtt' is not known to the embedded engine"]),
         (
             "pipeline:\n  inputs: [{name: tail, path: x, docker_mode: on}]\n",
             ["known to Fluent Bit but not implemented"],

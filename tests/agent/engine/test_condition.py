@@ -22,7 +22,7 @@ RECORD = {"n": 3, "f": 2.5, "t": True, "nul": None, "s": "text", "m": {"k": "v"}
         ("$nul", "eq", "null", True),
         ("$m['k']", "eq", "v", True),
         ("$l[1]", "eq", "2", True),
-        ("$s-$n", "eq", "text-3", True),
+        ("$s $n", "eq", "text 3", True),
         ("x-$none", "eq", "x-", True),
         ("$none", "neq", "x", True),
         ("$none", "lt", 9, True),

@@ -12,7 +12,7 @@ from agent.engine.record import Batch
 from agent.engine.registry import Registration, Registry, discover, filters, inputs, outputs, processors
 from agent.engine.schema import schema
 from headrace.config import Position, Property, Section
-from tests.agent.engine.conftest import PluginKit, Sink
+from tests.agent.engine.conftest import Emitted, PluginKit, Sink
 
 NEEDED: dict[str, dict[str, Any]] = {
     "tail": {"path": "*.log", "db": "off.db"},
@@ -22,6 +22,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "rewrite_tag": {"rule": "$a ^x$ new false"},
     "http": {"port": 9},
     "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},
+    "type_converter": {"str_key": "a b int"},
+    "exec": {"command": "echo x"},
+    "multiline": {"multiline.parser": "java"},
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
 }
 """Properties without which a plugin does not start, or that a test needs."""
@@ -43,7 +46,8 @@ def _folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(plugins: PluginKit, registry: Registry[Any], name: str) -> Any:
-    return plugins.make(registry, name, **NEEDED.get(name, {}))
+    needed = {key.replace(".", "__"): value for key, value in NEEDED.get(name, {}).items()}
+    return plugins.make(registry, name, **needed)
 
 
 @pytest.mark.parametrize(("registry", "plugin"), EVERY)
@@ -67,14 +71,18 @@ def test_an_unknown_property_is_refused_with_the_nearest_one(
     registry: Registry[Any], plugin: Registration[Any]
 ) -> None:
     names = [name for _, spec in options_of(plugin.config) for name in spec.names]
-    near = max(names, key=len) + "x"
+    near = max(names, key=len, default="nothing") + "x"
     here = Position("p.yaml", 1, 1)
     section = Section(
         kind=registry.kind, position=here, properties=(Property("name", plugin.name, here), Property(near, "1", here))
     )  # type: ignore[arg-type]  # kinds are registry names
     found = [str(fault) for fault in read(section, plugin.config, refused=plugin.refused)[1] if near in str(fault)]
     assert len(found) == 1
-    assert f"{registry.kind} {plugin.name!r}: unknown property {near!r}; did you mean '" in found[0]
+    assert (
+        f"{registry.kind} {plugin.name!r}: unknown property {near!r}; "
+        + ("did you mean '" if names else "known are none")
+        in found[0]
+    )
 
 
 @pytest.mark.parametrize(("registry", "plugin"), EVERY)
@@ -123,14 +131,15 @@ async def test_a_filter_keeps_the_lists_of_a_batch_in_step(plugin: Registration[
     instance = make(plugins, registry, plugin.name)
     await instance.open()
     records = [{"a": "x", "log": "k=v"}, {}, {"a": None, "b": {"c": [1]}}, {"a": "x" * 1000}]
-    emitted: list[Batch] = []
+    emitted = Emitted()
     batch = Batch("tag", [1, 2, 3, 4], records, [{}, {"m": 1}, {}, {}], 100)
-    for result in [instance.process(batch, emitted.append), *emitted]:
+    for result in [instance.process(batch, emitted), *emitted]:
         assert len(result.times) == len(result.records) == len(result.metadata or result.records)
         assert all(isinstance(record, dict) for record in result.records)
-    empty = instance.process(Batch("tag"), emitted.append)
+    empty = instance.process(Batch("tag"), emitted)
     assert len(empty) == 0
     await instance.close()
+    assert emitted.held == 0
 
 
 @pytest.mark.parametrize("plugin", list(outputs), ids=lambda plugin: plugin.name)

@@ -201,3 +201,20 @@ async def test_one_connection_may_ask_again(kit: EngineKit) -> None:
                 assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
         writer.close()
         await writer.wait_closed()
+
+
+async def test_what_was_delivered_is_shown_by_input_with_its_latency(kit: EngineKit) -> None:
+    async with kit.run(TEXT) as running:
+        await eventually(lambda: running.metrics("output", "null.0").proc_records == 3)
+        _, body = await ask(running, "/api/v2/metrics/prometheus")
+    lines = body.decode().splitlines()
+    labels = 'input="dum",output="null.0"'
+    assert f"fluentbit_routing_logs_records_total{{{labels}}} 3" in lines
+    assert lines.count("# TYPE fluentbit_output_latency_seconds histogram") == 1
+    start = lines.index("# TYPE fluentbit_output_latency_seconds histogram") + 1
+    series = dict(line.rsplit(" ", 1) for line in lines[start : start + 11])
+    buckets = [float(value) for name, value in series.items() if "_bucket" in name]
+    assert len(buckets) == 9
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == float(series[f"fluentbit_output_latency_seconds_count{{{labels}}}"]) > 0
+    assert float(series[f"fluentbit_output_latency_seconds_sum{{{labels}}}"]) >= 0

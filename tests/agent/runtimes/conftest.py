@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from agent.folders import Folder
-from agent.runtimes.ports import free_port
 from agent.runtimes import Launch
+from agent.runtimes.ports import free_port
 from agent.runtimes.process import holders
 from agent.runtimes.render import render
 from headrace.config import parse
+from headrace.types import Engine
 from tests.agent.conftest import ENVIRONMENT
 
 Place = Callable[..., Launch]
@@ -37,7 +38,7 @@ def place(folder: Folder) -> Place:
     port = free_port()
 
     def place(text: str, sha256: str = "a" * 64) -> Launch:
-        rendered = render(parse(text), port=port, storage=str(folder.data))
+        rendered = render(parse(text), engine=Engine.EMBEDDED, port=port, storage=str(folder.data))
         folder.write(sha256, (), name=rendered.name, text=rendered.text)
         folder.switch(sha256)
         return Launch(

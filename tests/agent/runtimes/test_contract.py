@@ -14,7 +14,8 @@ import pytest
 from agent.errors import ConfigurationFault, EnvironmentFault
 from agent.folders import Folder
 from agent.runtimes import EngineLostError, Runtime, child_log
-from agent.runtimes.fluentbit import Deadlines, FluentBit
+from agent.runtimes.base import Deadlines
+from agent.runtimes.fluentbit import FluentBit
 from agent.runtimes.process import holders
 from headrace.types import Engine
 from tests.agent.conftest import ENVIRONMENT, config, embedded, stand_in

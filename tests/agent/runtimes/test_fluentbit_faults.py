@@ -30,6 +30,7 @@ async def test_done_is_not_believed_when_the_configuration_was_refused(place: Pl
     ("fault", "reason"),
     [
         ("start", "exit status 255 during the reload"),
+        ("late", "exit status 255 during the reload"),
         ("bind", "exit status 255 during the reload"),
         ("swallow", "was not done within"),
         ("wedge", "was not done within"),
@@ -44,6 +45,18 @@ async def test_a_reload_that_does_not_happen_makes_the_process_of_no_more_use(
     try:
         with pytest.raises(EngineLostError, match=reason):
             await instance.reload(place(config("b", fault), "b" * 64))
+    finally:
+        await instance.stop()
+
+
+async def test_a_reload_that_is_not_taken_after_a_refused_one_is_asked_for_again(place: Place) -> None:
+    instance = await (await stand_in()).start(place(config()))
+    try:
+        for mark in "bcd":
+            with pytest.raises(ConfigurationFault, match="doesn't exist") as refused:
+                await instance.reload(place(config(mark, "plugin"), mark * 64))
+            assert len(refused.value.faults) == 1
+        await instance.reload(place(config("e"), "e" * 64))
     finally:
         await instance.stop()
 

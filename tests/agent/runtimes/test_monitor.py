@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from agent.runtimes.ports import free_port
 from agent.runtimes.monitor import Monitor, MonitorError
+from agent.runtimes.ports import free_port
 
 
 @asynccontextmanager

@@ -159,7 +159,7 @@ async def test_restart_retry_and_logs_reach_the_agents_that_run_the_pipeline(sta
         await plane.client.apply_pipelines([manifest()])
         await until_phase(plane, "good")
         (result,) = await plane.client.restart_pipeline("edge")
-        assert (result.agent_id, result.ok) == (agent.agent_id, True)
+        assert (result.agent_id, result.agent_name, result.ok) == (agent.agent_id, "one", True)
         (result,) = await plane.client.retry_pipeline("edge")
         assert (result.ok, result.message) == (False, "said")
         assert await plane.client.get_logs("edge", "one", lines=2) == "line 0\nline 1"

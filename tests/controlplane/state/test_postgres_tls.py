@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,36 +11,14 @@ import pytest
 
 from controlplane.state import open_store
 from headrace.errors import InvalidError, UnavailableError
+from tests.certificates import make_certificate
 from tests.processes import wait_until
 from tests.servers import Postgres
-
-
-def make_certificate(folder: Path, name: str) -> Path:
-    """A self-signed one for 127.0.0.1 and no name; its key is beside it."""
-    path = folder / f"{name}.pem"
-    files = ["-keyout", str(path.with_suffix(".key")), "-out", str(path)]
-    options = [
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=test",
-    ]
-    command = ["openssl", "req", *options, "-addext", "subjectAltName=IP:127.0.0.1", *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
 
 
 @pytest.fixture
 def certificate(postgres_server: Postgres, tmp_path: Path) -> Iterator[Path]:
     """The server speaks TLS with it for the length of the test."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: apt-get install openssl")
     path = make_certificate(tmp_path, "server")
     data = Path(postgres_server.run("SHOW data_directory"))
     for file in (path, path.with_suffix(".key")):

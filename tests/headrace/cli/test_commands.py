@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headrace.api import Event, Pipeline, Workload
+from headrace.api import Event, Manifest, Pipeline, Workload
 from headrace.cli import main, waiting
 from headrace.cli.exits import Exit
 from headrace.cli.target import Target
@@ -182,6 +183,39 @@ def test_a_pipeline_that_is_deleted_meanwhile_ends_the_wait(run: Run, plane: Fak
     assert run("apply --wait -f", file).code == Exit.NOT_FOUND
 
 
+def test_delete_waits_until_no_connected_agent_runs_it(run: Run, plane: FakePlane, file: Path) -> None:
+    async def watch(name: str) -> AsyncIterator[Pipeline]:
+        both = {agent: workload(agent, Phase.REMOVING) for agent in "ab"}
+        both["b"] = workload("b", Phase.RUNNING, AgentState.LOST)
+        for left in (both, {"b": both["b"]}):
+            yield Pipeline(manifest=Manifest(name=name), revision=2, workloads=tuple(left.values()))
+        await asyncio.Event().wait()
+
+    run("apply -f", file)
+    plane.watch_pipeline = watch
+    ended = run("delete pipeline nginx --wait")
+    assert (ended.code, ended.out) == (0, "pipeline/nginx deleted (revision 2, generation 99): 1 agent loses it\n")
+    assert "nginx on a: removed" in ended.err
+    assert "nginx on b: agent is lost, not waited for" in ended.err
+    assert ended.err.endswith("1 done, 1 away\n")
+
+
+def test_delete_that_nobody_has_to_hear_of_is_done_at_once(run: Run, plane: FakePlane, file: Path) -> None:
+    run("apply -f", file)
+    ended = run("delete pipeline nginx --wait")
+    assert (ended.code, ended.err) == (0, "nginx: no connected agent runs it any more\n")
+
+
+def test_delete_that_an_agent_is_slow_with_times_out(run: Run, plane: FakePlane, file: Path) -> None:
+    async def watch(name: str) -> AsyncIterator[Pipeline]:
+        yield Pipeline(manifest=Manifest(name=name), revision=2, workloads=(workload("a", Phase.REMOVING),))
+        await asyncio.Event().wait()
+
+    run("apply -f", file)
+    plane.watch_pipeline = watch
+    assert run("delete pipeline nginx --wait --timeout 100ms").code == Exit.TIMED_OUT
+
+
 def test_a_wait_that_times_out_says_that_the_change_stays(run: Run, plane: FakePlane, file: Path) -> None:
     plane.phases = [{"a": workload("a", Phase.PENDING)}]
     ended = run("apply --wait --timeout 100ms -f", file)
@@ -236,6 +270,8 @@ def test_debug_shows_the_traceback(run: Run, plane: FakePlane) -> None:
         "get nothing",
         "get pipelines -o xml",
         "delete agent a",
+        "delete pipeline p --wait --orphaned-on a",
+        "delete pipeline p --wait=good",
         "variable set NAME",
         "token create --label role",
         "frobnicate",
@@ -365,8 +401,10 @@ def test_commands_to_agents_end_by_how_many_did_it(
     run: Run, plane: FakePlane, file: Path, verb: str, oks: tuple[bool, ...], code: int
 ) -> None:
     run("apply -f", file)
-    plane.results = tuple(CommandResult(agent_id=f"a-{n}", ok=ok, message="") for n, ok in enumerate(oks))
-    assert run(f"{verb} nginx -l role=edge").code == code
+    plane.results = tuple(CommandResult(agent_id=f"a-{n}", agent_name=f"edge-{n}", ok=ok) for n, ok in enumerate(oks))
+    ended = run(f"{verb} nginx -l role=edge")
+    assert ended.code == code
+    assert all(f"edge-{n}" in ended.out for n in range(len(oks)))
 
 
 def test_logs_cannot_steer_the_terminal(run: Run, plane: FakePlane) -> None:

@@ -298,7 +298,7 @@ def test_a_one_line_rule_is_the_same_as_its_map() -> None:
         ("? [a]\n: b\n", ["f:1:3: a key must be text, not a list or a map"]),
         (
             "a: &x [1]\nb: *x\n",
-            ["f:2:4: Fluent Bit takes no YAML aliases; write out what *x stands for"],
+            ["f:2:4: YAML aliases are not taken; write out what *x stands for"],
         ),
         ('service: {a: "x\\0y"}', ["f:1:14: this text holds U+0000, where Fluent Bit would end it; leave it out"]),
         ("service: {'': x}", ["f:1:11: a property without a name"]),

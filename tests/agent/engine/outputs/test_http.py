@@ -225,3 +225,14 @@ async def test_over_tls_the_server_is_verified_unless_told_otherwise(
 def test_what_would_break_the_request_is_refused(plugins: PluginKit, properties: dict[str, object]) -> None:
     with pytest.raises(InvalidProperty):
         plugins.make(outputs, "http", **properties)
+
+
+@pytest.mark.parametrize("compress", [None, "gzip"])
+async def test_msgpack_is_sent_as_fluent_bit_sends_it(plugins: PluginKit, compress: str | None) -> None:
+    properties = {"compress": compress} if compress else {}
+    async with serving() as server:
+        assert await post(plugins, server, format="msgpack", **properties) == [Result.OK]
+    _, headers, body = server.requests[0]
+    assert headers["Content-Type"] == "application/msgpack"
+    data = gzip.decompress(body) if compress else body
+    assert data.hex() == "9292d700000000010000000080" + "81a16101"

@@ -17,7 +17,10 @@ from tests.agent.engine.conftest import PluginKit
         ("{name: p, format: json, time_format: '%Y', time_offset: east}", "property 'time_offset': expected an offset"),
         ("{name: p, format: json, time_format: '%Y', time_zone: Mars/Base}", "this host knows no zone 'Mars/Base'"),
         ("{name: p, format: ltsv, types: 'a:intger'}", "'a:intger' is not a key and a type; did you mean 'integer'?"),
-        ("{name: p, format: json, decode_field_as: escaped log}", "not implemented by the embedded engine"),
+        (
+            "{name: p, format: json, decode_field_as: escped log}",
+            "decoder 'escped' is not known; did you mean 'escaped'?",
+        ),
         ("{name: p, format: json, time_kep: on}", "unknown property 'time_kep'; did you mean 'time_keep'?"),
         ("{name: p}", "required property 'format' is missing"),
     ],

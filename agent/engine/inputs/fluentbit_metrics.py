@@ -1,0 +1,58 @@
+"""Input `fluentbit_metrics`: the engine's own metrics, now and then, for outputs that take metrics."""
+
+import asyncio
+from dataclasses import dataclass
+
+from agent.engine.config import BOOLEAN, TIME, InvalidProperty, option
+from agent.engine.metrics import Sample
+from agent.engine.plugin import Context, Inlet
+from agent.engine.record import Batch, Record
+from agent.engine.registry import inputs
+
+_SCRAPES = "fluentbit_input_metrics_scrapes_total"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FluentbitMetricsConfig:
+    """What the fluentbit_metrics input takes."""
+
+    scrape_interval: int = option(TIME, 2, help="seconds between two looks at the metrics")
+    scrape_on_start: bool = option(BOOLEAN, False, help="look at once, too")
+
+
+@inputs.register("fluentbit_metrics", FluentbitMetricsConfig)
+class FluentbitMetrics:
+    """Reads the engine's own metrics."""
+
+    def __init__(self, config: FluentbitMetricsConfig, context: Context) -> None:
+        if config.scrape_interval <= 0:
+            raise InvalidProperty("scrape_interval", "expected more than 0 seconds")
+        self._config = config
+        self._context = context
+        self._scrapes = 0
+
+    async def open(self) -> None:
+        pass
+
+    async def run(self, inlet: Inlet) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + (0 if self._config.scrape_on_start else self._config.scrape_interval)
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            await inlet.push(self._scraped())
+            due = max(due + self._config.scrape_interval, loop.time())
+
+    async def close(self) -> None:
+        pass
+
+    def _scraped(self) -> Batch:
+        self._scrapes += 1
+        own: Sample = (_SCRAPES, "counter", "Number of looks.", {"name": self._context.name}, self._scrapes)
+        records = [_record(sample) for sample in [*self._context.own_metrics(), own]]
+        now, size = self._context.clock(), sum(len(record["name"]) for record in records)
+        return Batch(self._context.tag, [now] * len(records), records, None, size, "metrics")
+
+
+def _record(sample: Sample) -> Record:
+    name, kind, text, labels, value = sample
+    return {"name": name, "type": kind, "help": text, "labels": labels, "value": value}

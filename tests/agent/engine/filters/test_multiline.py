@@ -1,0 +1,123 @@
+"""Messages over several records. Golden case `multiline_filter` shows what they become; here: when, none lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from agent.engine.config import InvalidProperty
+from agent.engine.filters.multiline import MultilineFilter, MultilineFilterConfig
+from agent.engine.record import Batch
+from tests.agent.engine.conftest import Emitted, EngineKit, PluginKit
+from tests.processes import eventually
+
+OWN = """
+multiline_parsers:
+  - name: own
+    type: regex
+    rules:
+      - {state: start_state, regex: '/^\\d+ /', next_state: more}
+      - {state: more, regex: '/^ /', next_state: more}
+"""
+
+
+def make(plugins: PluginKit, *, may_emit: bool = True, **properties: object) -> MultilineFilter:
+    config = MultilineFilterConfig(**{"multiline_parser": ("own",), "key_content": "log", **properties})  # type: ignore[arg-type]
+    return MultilineFilter(config, replace(plugins.context(parsers=OWN), may_emit=may_emit))
+
+
+def lines(*texts: str, tag: str = "t") -> Batch:
+    return Batch(tag, [1] * len(texts), [{"log": text} for text in texts], [{"m": text} for text in texts], 100)
+
+
+async def test_a_message_may_be_spread_over_batches_which_are_kept_until_it_is_complete(plugins: PluginKit) -> None:
+    plugin, emitted = make(plugins), Emitted()
+    for texts, held in ((("1 a",), 1), ((" b",), 2), ((" c", "2 d"), 1), (("plain",), 0)):
+        assert len(plugin.process(lines(*texts), emitted)) == 0
+        assert emitted.held == held
+    records = [record["log"] for batch in emitted for record in batch.records]
+    assert records == ["1 a\n b\n c", "2 d", "plain"]
+    assert [about["m"] for batch in emitted for about in batch.metadata or []] == ["1 a", "2 d", "plain"]
+    await plugin.close()
+
+
+async def test_what_nothing_is_added_to_counts_as_complete_after_its_time(plugins: PluginKit) -> None:
+    plugin, emitted = make(plugins, flush_ms=1), Emitted()
+    plugin.process(lines("1 a", " b"), emitted)
+    await eventually(lambda: emitted)
+    assert (emitted[0].records, emitted.held) == ([{"log": "1 a\n b"}], 0)
+    await plugin.close()
+
+
+async def test_tags_do_not_mix_and_closing_emits_what_is_kept(plugins: PluginKit) -> None:
+    plugin, emitted = make(plugins), Emitted()
+    plugin.process(lines("1 a", tag="x"), emitted)
+    plugin.process(lines("2 b", tag="y"), emitted)
+    plugin.process(lines(" c", tag="x"), emitted)
+    await plugin.close()
+    assert [(batch.tag, batch.records) for batch in emitted] == [("x", [{"log": "1 a\n c"}]), ("y", [{"log": "2 b"}])]
+    assert emitted.held == 0
+
+
+def test_without_a_buffer_a_batch_is_all_that_is_looked_at(plugins: PluginKit) -> None:
+    plugin = make(plugins, buffer=False, may_emit=False)
+    assert plugins.filtered(plugin, {"log": "1 a"}, {"log": " b"}, {"x": 1}) == [{"log": "1 a\n b"}, {"x": 1}]
+    assert plugins.filtered(plugin, {"log": "1 c"}) == [{"log": "1 c"}]
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"multiline_parser": ()}, "name at least one"),
+        ({"multiline_parser": ("jva",)}, "did you mean 'java'"),
+        ({"flush_ms": 0}, "expected more than 0"),
+        ({"may_emit": False}, "a processor cannot keep records back"),
+    ],
+)
+def test_what_cannot_work_is_refused(plugins: PluginKit, properties: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidProperty, match=message):
+        make(plugins, **properties)  # type: ignore[arg-type]
+
+
+PIPELINE = f"""
+service: {{flush: 0.05}}
+{OWN}
+pipeline:
+  inputs: [{{name: tail, path: in.log, db: off.db, read_from_head: on, tag: t}}]
+  filters:
+    - {{name: multiline, match: t, multiline.parser: own, multiline.key_content: log, flush_ms: 600000}}
+    - {{name: modify, match: t, add: k KIND}}
+  outputs: [{{name: file, match: '*', file: out, format: plain}}]
+"""
+
+
+def committed(kit: EngineKit) -> int:
+    database = sqlite3.connect(kit.folder / "off.db")
+    try:
+        return int(database.execute("SELECT offset FROM in_tail_files").fetchone()[0])
+    finally:
+        database.close()
+
+
+async def test_a_file_is_read_again_from_the_first_line_that_waits_and_a_stop_lets_nothing_wait(kit: EngineKit) -> None:
+    log = kit.folder / "in.log"
+    log.write_text("1 a\n")
+    async with kit.run(PIPELINE) as running:
+        await eventually(lambda: running.metrics("filter", "multiline.0").records == 1)
+        with log.open("a") as file:
+            file.write(" b\n2 c\n")
+        await kit.has_lines("out", 1)
+        await eventually(lambda: committed(kit) == len("1 a\n"))  # the second batch holds the beginning of a message
+        assert not await running.stop()
+    assert kit.lines("out") == ['{"log":"1 a\\n b","k":"KIND"}', '{"log":"2 c","k":"KIND"}']
+    assert committed(kit) == len("1 a\n b\n2 c\n")
+
+
+async def test_a_reload_that_changes_the_filter_lets_nothing_wait_either(kit: EngineKit) -> None:
+    (kit.folder / "in.log").write_text("1 a\n b\n")
+    async with kit.run(PIPELINE) as running:
+        await eventually(lambda: running.metrics("filter", "multiline.0").records == 2)
+        assert await running.reload(PIPELINE.replace("600000", "700000").replace("KIND", "new"))
+        assert await kit.has_lines("out", 1) == ['{"log":"1 a\\n b","k":"new"}']

@@ -1,0 +1,35 @@
+"""docs/operations.md says what the code does, where a list in it could fall behind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from headrace.cli.exits import Exit
+from headrace.types import CommandKind
+from headrace.variables import PASSED_ON
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs/operations.md").read_text()
+KINDS = r"\"((?:agent|pipeline|plane|token|variables|workload)\.[a-z_]+)\""
+SOURCES = [path.read_text() for path in (ROOT / "controlplane").rglob("*.py")]
+EVENTS = {kind for text in SOURCES for kind in re.findall(KINDS, text)} - {"agent.engine"}  # that one is a module
+
+
+def test_every_event_is_explained() -> None:
+    assert len(EVENTS) > 20
+    asked = {f"pipeline.{kind.value}" for kind in (CommandKind.RESTART, CommandKind.RETRY)}
+    told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", PAGE.partition("## What the events say")[2]))
+    assert told == EVENTS | asked
+
+
+def test_every_variable_that_is_passed_on_is_listed() -> None:
+    (listed,) = re.findall(r"Passed on are `([^`]*)`", PAGE)
+    assert set(listed.split()) == PASSED_ON
+
+
+@pytest.mark.parametrize("code", Exit)
+def test_every_exit_code_is_explained(code: Exit) -> None:
+    assert re.search(rf"\b{code.value}\s[a-z]+", PAGE.rpartition("## Exit codes")[2])
