@@ -76,7 +76,12 @@ class App:
     async def _build_host(self) -> Host:
         settings = self._settings
         environment = {"HOSTNAME": socket.gethostname(), **os.environ}
-        runtimes = await find_runtimes(settings.engine, fluent_bit=settings.fluent_bit, environment=environment)
+        runtimes = await find_runtimes(
+            settings.engine,
+            fluent_bit=settings.fluent_bit,
+            environment=environment,
+            memory=settings.policy.memory,
+        )
         return Host(
             state=self._state,
             name=settings.name,

@@ -65,7 +65,7 @@ class Enrolment:
             if not token:
                 raise SettingsError("there is no identity and no bootstrap token; give one by --token-file")
             previous = self._state.identity
-            claims = {"previous_agent_id": previous.agent_id} if previous else {}
+            claims = {"credential": previous.credential} if previous else {}  # what proves who this was
             response = await self._call(EnrollRequest(token=token, facts=self._facts(), claims=claims))
         except HeadraceError as error:
             log.error("enrolment failed", reason=error.message)

@@ -3,7 +3,8 @@
 A rule is a list of shell-style patterns. A plugin is refused when a `deny` pattern matches it and no `allow` pattern
 does; a pattern is `exec`, or `input:exec`. Paths and destinations are free until a rule names some; then everything
 else is refused. The workload's own folder is always allowed. Paths are compared as they are written, after `..` is
-resolved: a symbolic link inside an allowed folder is the business of whoever may make links there.
+resolved: a symbolic link inside an allowed folder is the business of whoever may make links there. `memory` bounds what
+each engine may allocate. Engines run as the agent's own user: there is no rule for another one.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
-from headrace.config import Document, Property, Section, did_you_mean
+from headrace.config import Document, Property, Section, did_you_mean, parse_size
 from headrace.types import Fault
 
 DENIED_AS_ROOT = ("exec", "exec_wasi", "lua", "plugins")
 """Run code that the configuration brings along; `plugins` stands for the section that loads shared objects."""
+
+LEAST_MEMORY = 64_000_000
+"""Fluent Bit takes some 35 MB before it has a record, most of it room for its threads' stacks."""
 
 _READ = frozenset(
     {"parsers_file", "plugins_file", "streams_file", "script", "tls.ca_file", "tls.ca_path", "tls.crt_file"}
@@ -32,13 +36,14 @@ _HTTP_PATHS = frozenset({"http", "es", "opensearch", "loki", "splunk", "promethe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The rules; each is a tuple of patterns."""
+    """The rules; each is a tuple of patterns, but `memory`, the bytes that an engine may allocate; 0 is no bound."""
 
     allow_plugins: tuple[str, ...] = ()
     deny_plugins: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
+    memory: int = 0
 
     def check(self, document: Document, *, folder: str) -> tuple[Fault, ...]:
         """Every violation in a configuration whose variables have been filled in; `folder` is the workload's own."""
@@ -93,18 +98,31 @@ class Policy:
 
 
 def policy_of(document: Mapping[str, Any]) -> Policy:
-    """The policy that a file states, as a mapping of rule to patterns. Raises ValueError that names the bad rule."""
+    """The policy that a file states, as a mapping of rules. Raises ValueError that names the bad rule."""
     known = {field.name for field in fields(Policy)}
-    rules: dict[str, tuple[str, ...]] = {}
+    rules: dict[str, Any] = {}
     for name, patterns in document.items():
         if name not in known:
             raise ValueError(
                 f"unknown rule {name!r}{did_you_mean(str(name), known)}; rules are {', '.join(sorted(known))}"
             )
+        if name == "memory":
+            rules[name] = _memory(patterns)
+            continue
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
             raise ValueError(f"rule {name!r} must be a list of patterns")
         rules[name] = tuple(patterns)
     return Policy(**rules)
+
+
+def _memory(value: Any) -> int:
+    try:
+        size = parse_size(value)
+    except ValueError as error:
+        raise ValueError(f"rule 'memory': {error}") from error
+    if size < LEAST_MEMORY:
+        raise ValueError(f"rule 'memory': {value} is too little; an engine needs {LEAST_MEMORY // 1_000_000}M to start")
+    return size
 
 
 def _sections(document: Document) -> Iterator[Section]:

@@ -9,7 +9,7 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -55,7 +55,7 @@ class Settings:
         if self.token_file is None:
             return self.token
         try:
-            return self.token_file.read_text().strip()
+            return self.token_file.read_text(errors="replace").strip()
         except OSError as error:
             raise SettingsError(f"token file {self.token_file} cannot be read: {error.strerror}") from error
 
@@ -91,12 +91,12 @@ def load_policy(
             raise SettingsError(f"policy {path} cannot be read: {error.strerror}") from error
         except (ValueError, yaml.YAMLError) as error:
             raise SettingsError(f"policy {path}: {error}") from error
-    return Policy(
+    return replace(
+        policy,
         allow_plugins=(*policy.allow_plugins, *allow_plugins),
         deny_plugins=(*policy.deny_plugins, *deny_plugins, *(DENIED_AS_ROOT if is_root else ())),
         read=(*policy.read, *paths),
         write=(*policy.write, *paths),
-        destinations=policy.destinations,
     )
 
 

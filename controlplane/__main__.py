@@ -121,7 +121,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
         channel=Door(address=options.channel, insecure=options.channel_insecure),
         tls=_tls(options),
-        management_token=_read(options.management_token_file).decode().strip() if options.management_token_file else "",
+        management_token=_token(options.management_token_file) if options.management_token_file else "",
         heartbeat_s=options.heartbeat,
         timings=Timings(
             suspect=options.suspect or 3 * options.heartbeat,
@@ -141,6 +141,14 @@ def _tls(options: argparse.Namespace) -> ServerTls | None:
         raise InvalidError("TLS needs both --tls-cert and --tls-key")
     ca = _read(options.tls_client_ca) if options.tls_client_ca else b""
     return ServerTls(certificate=_read(options.tls_cert), key=_read(options.tls_key), client_ca=ca)
+
+
+def _token(path: Path) -> str:
+    """Raises InvalidError for what no caller could send."""
+    token = _read(path).decode(errors="replace").strip()
+    if not (token and token.isascii() and token.isprintable()):
+        raise InvalidError(f"{path} holds no token: that is one line of printable ASCII")
+    return token
 
 
 def _read(path: Path) -> bytes:

@@ -187,6 +187,7 @@ class _Parts:
             fleet=self.fleet,
             reconciler=self.reconciler,
             heartbeat_s=settings.heartbeat_s,
+            monotonic=time.monotonic,
             rng=rng,
         )
         self.token = settings.management_token or secrets.token_urlsafe(32)

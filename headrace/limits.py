@@ -14,6 +14,7 @@ class Limits:
     configuration: int = 1 * MIB
     file: int = 8 * MIB
     pipeline: int = 32 * MIB
+    files_per_pipeline: int = 1000
     pipelines_per_agent: int = 200
     inline: int = 256 * KIB
     """A content up to this size, encoded, rides in `Desired`; a larger one is fetched as a blob."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from agent.policy import Policy, policy_of
 from headrace.cli.exits import Exit
 from headrace.types import CommandKind
 from headrace.variables import PASSED_ON
@@ -28,6 +31,13 @@ def test_every_event_is_explained() -> None:
 def test_every_variable_that_is_passed_on_is_listed() -> None:
     (listed,) = re.findall(r"Passed on are `([^`]*)`", PAGE)
     assert set(listed.split()) == PASSED_ON
+
+
+def test_every_rule_of_a_policy_is_shown_and_the_example_is_one() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    rules = yaml.safe_load(example)
+    policy_of(rules)
+    assert set(rules) == {field.name for field in dataclasses.fields(Policy)}
 
 
 @pytest.mark.parametrize("code", Exit)

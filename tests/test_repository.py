@@ -37,6 +37,8 @@ VIOLATIONS = {
 
 # What says that it is pure, and takes a calendar function or another module's type from where the rule forbids it.
 NEARLY_PURE = {
+    "agent.attempts",
+    "agent.engine.condition",
     "agent.engine.encode",
     "agent.engine.exposition",
     "agent.engine.schema",

@@ -24,19 +24,20 @@ async def find_runtimes(
     *,
     fluent_bit: Path | None,
     environment: Mapping[str, str],
+    memory: int = 0,
     deadlines: Deadlines | None = None,
 ) -> dict[Engine, Runtime]:
     """The engines that may be used here: all that are there for `auto`, else the wanted one.
 
-    `fluent_bit` is the program to use instead of the one on the PATH. Raises EnvironmentFault when what was asked for
-    by name is not there.
+    `fluent_bit` is the program to use instead of the one on the PATH; `memory` bounds each process, in bytes. Raises
+    EnvironmentFault when what was asked for by name is not there.
     """
     found: dict[Engine, Runtime] = {}
     program = str(fluent_bit) if fluent_bit else environment.get("FLUENT_BIT_BIN") or _on_path(environment)
     if wanted in (Engine.AUTO, Engine.FLUENT_BIT) and program:
         try:
             found[Engine.FLUENT_BIT] = await FluentBit.find(
-                Engine.FLUENT_BIT, [program], environment=environment, deadlines=deadlines
+                Engine.FLUENT_BIT, [program], environment=environment, memory=memory, deadlines=deadlines
             )
         except EnvironmentFault as error:
             if wanted is Engine.FLUENT_BIT or fluent_bit:
@@ -48,7 +49,7 @@ async def find_runtimes(
         )
     if wanted in (Engine.AUTO, Engine.EMBEDDED):
         found[Engine.EMBEDDED] = await FluentBit.find(
-            Engine.EMBEDDED, EMBEDDED_COMMAND, environment=environment, deadlines=deadlines
+            Engine.EMBEDDED, EMBEDDED_COMMAND, environment=environment, memory=memory, deadlines=deadlines
         )
     return found
 

@@ -7,9 +7,8 @@ whole configuration in children of their own, in which no record can flow. `agen
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import shutil
-import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -31,17 +30,28 @@ from headrace.types import Engine, EngineInfo, Fault
 
 EMBEDDED_COMMAND = (sys.executable, "-P", "-m", "agent.engine")
 
+_VERSION = re.compile(r'\s*\{\s*"fluent-bit"\s*:\s*\{\s*"version"\s*:\s*"([^"]+)"')
+"""At the start of the schema; the rest is half a megabyte that the agent need not take apart."""
+
 
 class FluentBit:
     """One engine on this host, by the command that runs it."""
 
     def __init__(
-        self, engine: Engine, command: Sequence[str], *, info: EngineInfo, schema: bytes, deadlines: Deadlines
+        self,
+        engine: Engine,
+        command: Sequence[str],
+        *,
+        info: EngineInfo,
+        schema: bytes,
+        memory: int,
+        deadlines: Deadlines,
     ) -> None:
         self.engine = engine
         self.info = info
         self._command = tuple(command)
         self._schema = schema
+        self._memory = memory
         self._deadlines = deadlines
 
     @classmethod
@@ -51,6 +61,7 @@ class FluentBit:
         command: Sequence[str],
         *,
         environment: Mapping[str, str],
+        memory: int = 0,
         deadlines: Deadlines | None = None,
     ) -> FluentBit:
         """Ask the program who it is and what it knows. Raises EnvironmentFault when it is not such an engine."""
@@ -58,16 +69,16 @@ class FluentBit:
         program, folder = command[0], Path("/")
         try:
             _, schema = await run([*command, "-J"], folder=folder, environment=environment, timeout=deadlines.validate)
-            version = str(json.loads(schema)["fluent-bit"]["version"])
+            version = _VERSION.match(schema)
         except TimeoutError as error:
             raise EnvironmentFault(Fault(message=f"{program} -J did not end in {deadlines.validate:g} s")) from error
         except OSError as error:
             raise EnvironmentFault(Fault(message=f"{program} cannot be run: {error.strerror}")) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise EnvironmentFault(Fault(message=f"{program} -J does not answer as Fluent Bit does")) from error
+        if version is None:
+            raise EnvironmentFault(Fault(message=f"{program} -J does not answer as Fluent Bit does"))
         data = schema.encode()
-        info = EngineInfo(engine=engine, version=version, catalogue_sha256=sha256_of(data))
-        return cls(engine, command, info=info, schema=data, deadlines=deadlines)
+        info = EngineInfo(engine=engine, version=version[1], catalogue_sha256=sha256_of(data))
+        return cls(engine, command, info=info, schema=data, memory=memory, deadlines=deadlines)
 
     async def catalogue(self) -> bytes:
         return self._schema
@@ -151,6 +162,7 @@ class FluentBit:
                 environment=launch.environment,
                 log=launch.log,
                 lock=launch.lock,
+                memory=self._memory,
             )
 
         try:
@@ -174,6 +186,8 @@ async def end_trial(scratch: Path) -> None:
 
 def _copy_databases(copies: Iterable[tuple[Path, Path]]) -> None:
     """As they are at one moment, while an engine writes them; without one that it keeps locked."""
+    import sqlite3  # Few agents need it, and it takes its memory for good.
+
     for source, copy in copies:
         if source.is_file():
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -38,9 +39,20 @@ class Process:
 
     @classmethod
     def spawn(
-        cls, command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Path, lock: Path
+        cls,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        lock: Path,
+        memory: int = 0,
     ) -> Process:
-        """Start a command with nothing but this environment. Raises OSError, and LockHeldError."""
+        """Start a command with nothing but this environment. Raises OSError, and LockHeldError.
+
+        `memory` bounds what it may allocate, in bytes. Not its address space, of which LuaJIT and threads take far more
+        than they use.
+        """
         output = child_log.open_for(log)
         try:
             held = _hold(lock)
@@ -59,7 +71,13 @@ class Process:
                 os.close(held)
         finally:
             os.close(output)
-        return cls(popen.pid, os.pidfd_open(popen.pid), popen)
+        process = cls(popen.pid, os.pidfd_open(popen.pid), popen)
+        if memory:
+            try:
+                resource.prlimit(popen.pid, resource.RLIMIT_DATA, (memory, memory))
+            except ProcessLookupError:
+                pass  # It has ended already, as whoever waits for it will learn.
+        return process
 
     @classmethod
     def adopt(cls, pid: int, started: int, lock: Path) -> Process | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.model import PipelineRow
@@ -43,17 +43,22 @@ def pruned(view: View, chosen: Selector, *, kept: Collection[str]) -> list[str]:
 
 
 def beside(view: View, agents: Sequence[AgentView], *, without: Collection[str]) -> list[PipelineRow]:
-    """The pipelines for any of these agents; a fleet with a pipeline for each host costs no square."""
+    """The pipelines for any of these agents. Neither a pipeline for each host nor many for nobody cost a square."""
     by_label: dict[tuple[str, str], list[AgentView]] = defaultdict(list)
     for agent in agents:
         for label in agent.labels.items():
             by_label[label].append(agent)
+    kinds: dict[tuple[str, ...], Iterable[AgentView]] = {}
 
-    def candidates(chosen: Selector) -> Iterator[AgentView]:
+    def candidates(chosen: Selector) -> Iterable[AgentView]:
+        """Those with a label that it asks for; else one of each kind that it can tell apart."""
         for each in chosen.requirements:
             if each.operator is Operator.IN:
                 return (agent for value in each.values for agent in by_label.get((each.key, value), ()))
-        return iter(agents)
+        keys = tuple(each.key for each in chosen.requirements)
+        if keys not in kinds:
+            kinds[keys] = {tuple(map(agent.labels.get, keys)): agent for agent in agents}.values()
+        return kinds[keys]
 
     return [
         each.row

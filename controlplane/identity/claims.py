@@ -31,6 +31,16 @@ class Claimed:
     commands: tuple[CommandRow, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Release:
+    """A session that ended, when its agent was last heard, and whether it said goodbye."""
+
+    agent_id: str
+    session_id: str
+    heard: datetime
+    left: bool
+
+
 class Claims:
     """The rules of session ownership; `run` the group commits in tasks of their own."""
 
@@ -58,12 +68,14 @@ class Claims:
             raise answer
         return answer
 
-    def release(self, agent_id: str, session_id: str, *, left: bool = False) -> None:
-        """Ends a session soon, unless another one took over; `left` says that the agent went on purpose.
+    def release(self, agent_id: str, session_id: str, *, silence_s: float = 0.0, left: bool = False) -> None:
+        """Ends a session soon, unless another one took over; its lease then counts from when the agent was last heard.
 
-        Should the store not take it, the lease runs out.
+        `silence_s` says how long ago that was, `left` that the agent went on purpose. Should the store not take it,
+        the lease runs out.
         """
-        self.releasing.post((agent_id, session_id, left))
+        heard = self._clock() - timedelta(seconds=silence_s)
+        self.releasing.post(_Release(agent_id=agent_id, session_id=session_id, heard=heard, left=left))
 
     async def renew(self, session_ids: Iterable[tuple[str, str]]) -> list[str]:
         """Extends the leases of (agent, session) pairs; returns the agents whose session is not ours any more."""
@@ -120,21 +132,21 @@ class Claims:
         tx.event("agent.connected", f"{agent.name}, {agent.state.value} before", agent_id=agent.id)
         return connected
 
-    async def _release_all(self, releases: Sequence[tuple[str, str, bool]]) -> Sequence[None]:
+    async def _release_all(self, releases: Sequence[_Release]) -> Sequence[None]:
         async with self._store.write() as tx:
             now = self._clock()
-            ids = sorted({agent_id for agent_id, _, _ in releases})
+            ids = sorted({release.agent_id for release in releases})
             owners = {row.agent_id: row for row in await tx.find(SessionRow, agent_id=ids)}
-            for agent_id, session_id, left in releases:
-                owner = owners.get(agent_id)
-                if owner is None or owner.session_id != session_id:
+            for release in releases:
+                owner = owners.get(release.agent_id)
+                if owner is None or owner.session_id != release.session_id:
                     continue
-                await tx.put(released(owner, until=now if left else now + self._lease))
-                agent = await tx.get(AgentRow, agent_id) if left else None
+                await tx.put(released(owner, until=now if release.left else release.heard + self._lease))
+                agent = await tx.get(AgentRow, release.agent_id) if release.left else None
                 if agent is not None and agent.state in (AgentState.CONNECTED, AgentState.SUSPECT):
                     await tx.put(replace(agent, state=AgentState.LOST, last_seen=now, state_since=now))
-                    tx.log(Topic.AGENT, agent_id)
-                    tx.event("agent.left", f"{agent.name} said goodbye", agent_id=agent_id)
+                    tx.log(Topic.AGENT, agent.id)
+                    tx.event("agent.left", f"{agent.name} said goodbye", agent_id=agent.id)
         return [None] * len(releases)
 
 

@@ -51,7 +51,7 @@ def take_apart(text: str, kind: Kind) -> Secret:
     """Raises UnauthenticatedError for what is not of this kind."""
     head, underscore, rest = text.partition("_")
     identifier, dot, secret = rest.partition(".")
-    if not (underscore and dot and identifier and secret) or head != kind.value:
+    if head != kind.value or not (underscore and dot and secret and identifier and identifier.isprintable()):
         what = {Kind.BOOTSTRAP: "a bootstrap token", Kind.AGENT: "an agent's credential"}[kind]
         raise UnauthenticatedError(f"that is not {what}: one looks like {kind.value}_<id>.<secret>")
     return Secret(kind, identifier, _hash(secret))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import structlog
 
@@ -56,6 +57,7 @@ class ChannelEdge:
         fleet: Fleet,
         reconciler: Reconciler,
         heartbeat_s: float,
+        monotonic: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._view = view
@@ -68,6 +70,7 @@ class ChannelEdge:
         self._fleet = fleet
         self._reconciler = reconciler
         self._heartbeat_ms = round(heartbeat_s * 1000)
+        self._monotonic = monotonic
         self._rng = rng
         self._opening: dict[str, tuple[Hello, tuple[CommandRow, ...]]] = {}
         self._left: set[str] = set()
@@ -148,7 +151,8 @@ class ChannelEdge:
         self._left.discard(link.session_id)
         session = self._session(link)
         if session is not None and self._sessions.drop(session):
-            self._claims.release(link.agent_id, link.session_id, left=left)
+            silence_s = self._monotonic() - link.last_heard
+            self._claims.release(link.agent_id, link.session_id, silence_s=silence_s, left=left)
 
     async def get_blob(self, agent_id: str, sha256: str) -> bytes:
         """See `Blobs`."""

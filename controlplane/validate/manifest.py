@@ -67,6 +67,8 @@ def _size_faults(manifest: Manifest, limits: Limits) -> Iterator[Fault]:
         yield error("its configuration has halves of characters in it (lone surrogates); remove them")
         return
     yield from _too_large("configuration", config, limits.configuration)
+    if len(manifest.files) > limits.files_per_pipeline:
+        yield error(f"it has {len(manifest.files)} files, the limit is {limits.files_per_pipeline}")
     for file in manifest.files:
         yield from _too_large(f"file {_short(file.name)}", len(file.content), limits.file)
     largest = _LONGEST_ESCAPE * config + 2 * sum(len(file.content) for file in manifest.files)

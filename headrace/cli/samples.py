@@ -86,13 +86,19 @@ def rewritten(
     else:
         outputs = [_capture(_section("output", match="*"), "stage", folder, layout="out_file")]
     ends = engine == EMBEDDED_NAME or not _has_messages(source, document.filters[:filters])
+    default_tag = f"{source.name}.{list(instances(document.inputs)).index(name)}"
     service = _section("service", flush="0.1", grace="5", log_level="warn")
     parser_files = [Property("parsers_file", name, _HERE) for name in _parser_files(document)]
     return replace(
         document,
         format="yaml",
         service=replace(service, properties=(*service.properties, *parser_files)),
-        sections=(*kept, _reader(source, name, sample, folder, ends), *document.filters[:filters], *outputs),
+        sections=(
+            *kept,
+            _reader(source, name, default_tag, sample, folder, ends),
+            *document.filters[:filters],
+            *outputs,
+        ),
         includes=(),
     )
 
@@ -143,8 +149,8 @@ def _has_messages(source: Section, filters: Sequence[Section]) -> bool:
     return source.find("multiline.parser") is not None or any(section.name == "multiline" for section in filters)
 
 
-def _reader(source: Section, name: str, sample: Sample, folder: Path, ends: bool) -> Section:
-    tag = sample.tag or source.get("tag") or name
+def _reader(source: Section, name: str, default_tag: str, sample: Sample, folder: Path, ends: bool) -> Section:
+    tag = sample.tag or source.get("tag") or default_tag
     if "*" in str(tag):
         raise InvalidError(
             f"the tag of input {name!r} is made of a file name ({tag}); say which one the sample has: 'tag'"

@@ -29,7 +29,7 @@ from tests.agent.runtimes.test_contract import REAL
 from tests.processes import eventually, processes_in
 
 STAND_IN_KINDS = {
-    **dict.fromkeys(("plugin", "start", "halted", "crash"), False),
+    **dict.fromkeys(("plugin", "start", "crash"), False),
     **dict.fromkeys(("good", "fine", "late", "swallow", "wedge", "stubborn", "disabled"), True),
 }
 """Faults of the stand-in, and whether a content that has one runs in the end."""

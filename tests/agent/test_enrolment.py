@@ -98,4 +98,4 @@ async def test_a_renewal_says_who_it_was_and_loses_nothing_when_it_fails(state: 
     assert await renewal.renew()
     assert state.identity is not None
     assert state.identity.agent_id == "a-1"
-    assert plane.requests[1].claims == {"previous_agent_id": "a-0"}
+    assert plane.requests[1].claims == {"credential": "old"}

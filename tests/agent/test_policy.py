@@ -157,3 +157,11 @@ def test_a_policy_file_with_an_unknown_rule_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="rule 'read' must be a list"):
         policy_of({"read": "/var/log"})
     assert policy_of({"read": ["/var/log"]}) == Policy(read=("/var/log",))
+
+
+def test_memory_is_a_size_that_an_engine_can_start_with() -> None:
+    assert policy_of({"memory": "256M"}) == Policy(memory=256_000_000)
+    with pytest.raises(ValueError, match="rule 'memory': 'much' is not a size"):
+        policy_of({"memory": "much"})
+    with pytest.raises(ValueError, match="rule 'memory': 1M is too little"):
+        policy_of({"memory": "1M"})

@@ -31,10 +31,14 @@ def test_a_token_file_is_read_each_time(tmp_path: Path) -> None:
 
 def test_flags_add_to_the_policy_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
-    path.write_text("deny_plugins: [tcp]\nread: [/var/log]\ndestinations: ['*.example.com']\n")
+    path.write_text("deny_plugins: [tcp]\nread: [/var/log]\ndestinations: ['*.example.com']\nmemory: 1G\n")
     got = policy(path, deny_plugins=("udp",), paths=("/srv",))
     assert got == Policy(
-        deny_plugins=("tcp", "udp"), read=("/var/log", "/srv"), write=("/srv",), destinations=("*.example.com",)
+        deny_plugins=("tcp", "udp"),
+        read=("/var/log", "/srv"),
+        write=("/srv",),
+        destinations=("*.example.com",),
+        memory=10**9,
     )
 
 

@@ -54,7 +54,7 @@ async def test_a_reload_that_is_not_taken_after_a_refused_one_is_asked_for_again
     try:
         for mark in "bcd":
             with pytest.raises(ConfigurationFault, match="doesn't exist") as refused:
-                await instance.reload(place(config(mark, "plugin"), mark * 64))
+                await instance.reload(place(config(mark, "halted"), mark * 64))
             assert len(refused.value.faults) == 1
         await instance.reload(place(config("e"), "e" * 64))
     finally:

@@ -95,6 +95,19 @@ async def test_only_the_same_process_is_adopted(tmp_path: Path) -> None:
     assert Process.adopt(process.pid, process.start_time, lock) is None
 
 
+async def test_what_it_may_allocate_is_bounded(tmp_path: Path) -> None:
+    process = Process.spawn(
+        [sys.executable, "-c", "[bytearray(10_000_000) for _ in range(100)]"],
+        folder=tmp_path,
+        environment=ENVIRONMENT,
+        log=tmp_path / "log",
+        lock=tmp_path / "lock",
+        memory=100_000_000,
+    )
+    assert await process.wait() == 1
+    assert "MemoryError" in (tmp_path / "log").read_text()
+
+
 async def test_a_program_that_cannot_be_run_leaves_no_lock(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Process.spawn(["/nonexistent"], folder=tmp_path, environment={}, log=tmp_path / "log", lock=tmp_path / "lock")

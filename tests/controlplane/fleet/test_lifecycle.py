@@ -100,6 +100,20 @@ async def test_an_agent_that_came_back_while_it_was_judged_stays(rules: Rules) -
     assert await states(rules) == {"other": S.CONNECTED}
 
 
+async def test_the_end_of_a_silent_session_is_no_sign_of_life(rules: Rules) -> None:
+    sweeper = lifecycle(rules)
+    agent = await connect(rules, "a")
+    rules.clock.advance(100)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(rules.claims.releasing.run())
+        rules.claims.release(agent, "s-a", silence_s=100)
+        await rules.claims.releasing.rest()
+        running.cancel()
+    await rules.follow()
+    await sweeper.sweep({})
+    assert await states(rules) == {"a": S.LOST}
+
+
 async def test_nobody_was_silent_while_no_replica_was_there_to_hear(rules: Rules) -> None:
     await connect(rules, "a")
     rules.clock.advance(10_000)

@@ -34,7 +34,9 @@ def test_a_secret_never_shows_itself_and_opens_only_its_own_hash() -> None:
     assert text.partition(".")[2] not in repr(secret) + kept
 
 
-@pytest.mark.parametrize("text", ["", "hra_", "hra_a", "hra_a.", "hra_.s", "hrb_a.s", "x", "hra.a_s", "\udc80_a.b"])
+@pytest.mark.parametrize(
+    "text", ["", "hra_", "hra_a", "hra_a.", "hra_.s", "hrb_a.s", "x", "hra.a_s", "\udc80_a.b", "hra_\0.s"]
+)
 def test_what_is_no_credential_is_said_to_be_none(text: str) -> None:
     with pytest.raises(UnauthenticatedError, match="that is not an agent's credential"):
         take_apart(text, Kind.AGENT)

@@ -72,7 +72,7 @@ async def test_moved_records_start_at_the_first_filter_again_but_not_at_the_one_
     """
     async with kit.run(text) as running:
         await kit.has_lines("out", 1)
-        assert running.metrics("filter", "rewrite_tag.0").records == 1
+        assert running.metrics("filter", "rewrite_tag.1").records == 1
     (line,) = kit.lines("out")
     assert line.startswith("a.moved: [")
     assert line.endswith('{"message":"dummy","first":"1","last":"2"}]')

@@ -16,6 +16,11 @@ from tests.agent.engine.conftest import PluginKit
         ("{name: p, format: json, time_format: '%Q'}", "property 'time_format': directive '%Q' is not supported"),
         ("{name: p, format: json, time_format: '%Y', time_offset: east}", "property 'time_offset': expected an offset"),
         ("{name: p, format: json, time_format: '%Y', time_zone: Mars/Base}", "this host knows no zone 'Mars/Base'"),
+        ("{name: p, format: json, time_zone: Europe/Paris}", "property 'time_zone': needs 'time_format'"),
+        (
+            "{name: p, format: ltsv, time_format: '%Y', time_zone: Europe/Paris, time_offset: '+0100'}",
+            "goes with neither 'time_offset' nor 'time_system_timezone'",
+        ),
         ("{name: p, format: ltsv, types: 'a:intger'}", "'a:intger' is not a key and a type; did you mean 'integer'?"),
         (
             "{name: p, format: json, decode_field_as: escped log}",
