@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -16,6 +15,7 @@ from headrace.errors import HeadraceError
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -25,23 +25,29 @@ async def read(context: Context) -> bytes | None:
     return None if data is grpc.aio.EOF else data
 
 
-@contextlib.asynccontextmanager
-async def answering(context: Context, call: str) -> AsyncIterator[None]:
-    """Runs a call's body. A defect reaches the caller as a reference that the log has, and nothing else of it."""
-    try:
-        yield
-    except grpc.aio.BaseError:  # the stream is gone, or was aborted: there is nobody to answer
-        raise
-    except (ConnectionError, TimeoutError):  # the caller left, or was cut: there is nobody to answer either
-        pass
-    except HeadraceError as error:
-        await _abort(context, error)
-    except Exception:
-        reference = secrets.token_hex(4)
-        log.exception("a call failed by a defect", call=call, reference=reference)
-        await _abort(context, HeadraceError(f"internal error; the control plane's log has it under {reference}"))
+def answered(call: str, body: Callable[[Any, Context], Awaitable[T]]) -> Callable[[Any, Context], Awaitable[T | None]]:
+    """A call's handler out of its body. Of a defect the caller gets a reference that the log has, and nothing else.
 
+    The status is sent when the body is over and its frames are gone: grpc keeps the abort in a cycle, with all that is
+    on the stack then, and a caller that is refused must not fill the memory until the collector comes.
+    """
 
-async def _abort(context: Context, error: HeadraceError) -> None:
-    detail = ((status.METADATA_KEY, status.detail_of(error)),)
-    await context.abort(status.STATUS_BY_CODE[error.code], status.message_of(error), detail)
+    async def serve(request: Any, context: Context) -> T | None:
+        try:
+            return await body(request, context)
+        except grpc.aio.BaseError:  # the stream is gone: there is nobody to answer
+            raise
+        except (ConnectionError, TimeoutError):  # the caller left, or was cut: there is nobody to answer either
+            return None
+        except HeadraceError as error:
+            refusal = error.with_traceback(None)
+        except Exception:
+            reference = secrets.token_hex(4)
+            log.exception("a call failed by a defect", call=call, reference=reference)
+            refusal = HeadraceError(f"internal error; the control plane's log has it under {reference}")
+        del request
+        refusal.__cause__ = refusal.__context__ = None
+        detail = ((status.METADATA_KEY, status.detail_of(refusal)),)
+        await context.abort(status.STATUS_BY_CODE[refusal.code], status.message_of(refusal), detail)
+
+    return serve

@@ -37,7 +37,7 @@ from headrace.messages import (
 )
 from headrace.rpcs import CHANNEL_SERVICE
 from headrace.security import credential_of
-from headrace.server.answers import Context, answering, read
+from headrace.server.answers import Context, answered, read
 from headrace.server.conversation import Conversation
 from headrace.server.link import Link
 from headrace.server.pump import Pump
@@ -202,11 +202,11 @@ class ChannelService:
         """The methods of each service, by name, over bytes."""
         return {
             CHANNEL_SERVICE: {
-                "Enroll": grpc.unary_unary_rpc_method_handler(self._enroll),
-                "Connect": grpc.stream_stream_rpc_method_handler(self._connect),
-                "Report": grpc.stream_stream_rpc_method_handler(self._report),
-                "GetBlob": grpc.unary_stream_rpc_method_handler(self._get_blob),
-                "PutBlob": grpc.stream_unary_rpc_method_handler(self._put_blob),
+                "Enroll": grpc.unary_unary_rpc_method_handler(answered("Enroll", self._enroll)),
+                "Connect": grpc.stream_stream_rpc_method_handler(answered("Connect", self._connect)),
+                "Report": grpc.stream_stream_rpc_method_handler(answered("Report", self._report)),
+                "GetBlob": grpc.unary_stream_rpc_method_handler(answered("GetBlob", self._get_blob)),
+                "PutBlob": grpc.stream_unary_rpc_method_handler(answered("PutBlob", self._put_blob)),
             }
         }
 
@@ -217,7 +217,7 @@ class ChannelService:
         self._streams += 1
         try:
             # No helper stands between the read and grpc: each coroutine on this stack costs memory per agent.
-            async with answering(context, "Connect"), stream.scope:
+            async with stream.scope:
                 while not stream.ended:
                     stream.is_reading = True
                     data: Any = await context.read()
@@ -235,42 +235,38 @@ class ChannelService:
                 self._left.set()
 
     async def _enroll(self, data: bytes, context: Context) -> bytes:
-        async with answering(context, "Enroll"):
-            return codec.encode(await self.handler.enroll(codec.decode(EnrollRequest, data), context.peer()))
+        return codec.encode(await self.handler.enroll(codec.decode(EnrollRequest, data), context.peer()))
 
     async def _report(self, _: object, context: Context) -> None:
-        async with answering(context, "Report"):
-            agent_id = await self._agent_id(context)
-            table = SeriesTable()
-            while (data := await read(context)) is not None:
-                request = table.resolve(codec.decode(ReportRequest, data))
-                await context.write(codec.encode(await self.handler.report(agent_id, request)))
+        agent_id = await self._agent_id(context)
+        table = SeriesTable()
+        while (data := await read(context)) is not None:
+            request = table.resolve(codec.decode(ReportRequest, data))
+            await context.write(codec.encode(await self.handler.report(agent_id, request)))
 
     async def _get_blob(self, data: bytes, context: Context) -> None:
-        async with answering(context, "GetBlob"):
-            request = codec.decode(GetBlobRequest, data)
-            blob = await self.handler.get_blob(await self._agent_id(context), request.sha256)
-            for start in range(request.offset, len(blob), _CHUNK_BYTES):
-                await context.write(codec.encode(GetBlobResponse(data=blob[start : start + _CHUNK_BYTES])))
+        request = codec.decode(GetBlobRequest, data)
+        blob = await self.handler.get_blob(await self._agent_id(context), request.sha256)
+        for start in range(request.offset, len(blob), _CHUNK_BYTES):
+            await context.write(codec.encode(GetBlobResponse(data=blob[start : start + _CHUNK_BYTES])))
 
     async def _put_blob(self, _: object, context: Context) -> bytes:
-        async with answering(context, "PutBlob"):
-            agent_id = await self._agent_id(context)
-            if (data := await read(context)) is None:
-                raise ProtocolError("blob: nothing came")
-            first = codec.decode(PutBlobRequest, data)
-            if first.size > self.limits.pipeline:
-                raise LimitError(f"blob {first.sha256!r}: larger than the limit of {self.limits.pipeline} bytes")
-            await self.handler.expect_blob(agent_id, first.sha256)
-            blob = bytearray(first.data)
-            while len(blob) <= first.size and (data := await read(context)) is not None:
-                blob += codec.decode(PutBlobRequest, data).data
-            if len(blob) != first.size:
-                raise ProtocolError(f"blob {first.sha256!r}: {len(blob)} bytes came, {first.size} were announced")
-            whole = bytes(blob)
-            content.check(whole, sha256=first.sha256, what=f"blob {first.sha256!r}")
-            await self.handler.put_blob(agent_id, first.sha256, whole)
-            return codec.encode(PutBlobResponse())
+        agent_id = await self._agent_id(context)
+        if (data := await read(context)) is None:
+            raise ProtocolError("blob: nothing came")
+        first = codec.decode(PutBlobRequest, data)
+        if first.size > self.limits.pipeline:
+            raise LimitError(f"blob {first.sha256!r}: larger than the limit of {self.limits.pipeline} bytes")
+        await self.handler.expect_blob(agent_id, first.sha256)
+        blob = bytearray(first.data)
+        while len(blob) <= first.size and (data := await read(context)) is not None:
+            blob += codec.decode(PutBlobRequest, data).data
+        if len(blob) != first.size:
+            raise ProtocolError(f"blob {first.sha256!r}: {len(blob)} bytes came, {first.size} were announced")
+        whole = bytes(blob)
+        content.check(whole, sha256=first.sha256, what=f"blob {first.sha256!r}")
+        await self.handler.put_blob(agent_id, first.sha256, whole)
+        return codec.encode(PutBlobResponse())
 
     async def _agent_id(self, context: Context) -> str:
         return await self.handler.authenticate(credential_of(context.invocation_metadata()), context.peer())

@@ -17,7 +17,7 @@ import grpc
 from headrace import api, codec
 from headrace.rpcs import MANAGEMENT, Rpc
 from headrace.security import credential_of
-from headrace.server.answers import Context, answering
+from headrace.server.answers import Context, answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,23 +137,21 @@ class ManagementService:
         method = getattr(self._handler, rpc.method)
 
         async def serve(data: bytes, context: Context) -> bytes:
-            async with answering(context, rpc.name):
-                caller = await self._caller(context)
-                return codec.encode(await method(codec.decode(rpc.request, data), caller))
+            caller = await self._caller(context)
+            return codec.encode(await method(codec.decode(rpc.request, data), caller))
 
-        return grpc.unary_unary_rpc_method_handler(serve)
+        return grpc.unary_unary_rpc_method_handler(answered(rpc.name, serve))
 
     def _stream(self, rpc: Rpc) -> grpc.RpcMethodHandler[Any, Any]:
         method = getattr(self._handler, rpc.method)
 
         async def serve(data: bytes, context: Context) -> None:
-            async with answering(context, rpc.name):
-                caller = await self._caller(context)
-                async with contextlib.aclosing(method(codec.decode(rpc.request, data), caller)) as items:
-                    async for item in items:
-                        await context.write(codec.encode(item))
+            caller = await self._caller(context)
+            async with contextlib.aclosing(method(codec.decode(rpc.request, data), caller)) as items:
+                async for item in items:
+                    await context.write(codec.encode(item))
 
-        return grpc.unary_stream_rpc_method_handler(serve)
+        return grpc.unary_stream_rpc_method_handler(answered(rpc.name, serve))
 
     async def _caller(self, context: Context) -> Caller:
         return await self._handler.authenticate(credential_of(context.invocation_metadata()), context.peer())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
@@ -59,6 +60,7 @@ class Host:
         self.welcome: dict[str, object] = {}
         self.fail: dict[str, BaseException] = {}
         self.early = b""
+        self.last_enrolled: EnrollRequest | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.changed = asyncio.Event()
@@ -76,6 +78,7 @@ class Host:
             raise self.fail[call]
 
     async def enroll(self, request: EnrollRequest, peer: str) -> EnrollResponse:
+        self.last_enrolled = request
         self.note("enroll")
         return EnrollResponse(agent_id="a-1", credential="good")
 
@@ -486,6 +489,22 @@ async def test_every_call_but_enrolment_needs_a_credential(host: Host, client: C
         codec.encode(EnrollRequest(token="t", facts=Facts(name="a")))
     )
     assert codec.decode(EnrollResponse, data).agent_id == "a-1"
+
+
+async def test_what_is_refused_is_let_go_at_once_and_not_when_the_collector_comes(host: Host, client: Client) -> None:
+    host.fail["enroll"] = UnauthenticatedError("no")
+    request = codec.encode(EnrollRequest(token="t" * 1000, facts=Facts(name="a")))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError, match="UNAUTHENTICATED"):
+                await client.grpc.unary_unary(CHANNEL["Enroll"].path)(request)
+        await asyncio.sleep(0)
+        held = [thing for thing in gc.get_objects() if isinstance(thing, EnrollRequest)]
+        assert held == [host.last_enrolled]
+    finally:
+        gc.enable()
 
 
 async def test_series_are_defined_once_per_stream_and_resolved_for_the_host(host: Host, client: Client) -> None:
