@@ -64,6 +64,7 @@ class Surroundings:
     parsers: ParserTable
     service: Service
     own_metrics: Callable[[], list[Sample]]
+    variables: Mapping[str, str]
     folder: Path = Path()
 
 
@@ -92,10 +93,10 @@ class Builder:
         self, sections: tuple[Section, ...], running: list[AnyPart], make: Callable[[Section, str], AnyPart | None]
     ) -> list[AnyPart]:
         """A part for each section: the running one that is the same, with the name it has, or a new one."""
-        free = list(running)
+        free, around = list(running), self._around
         kept: dict[int, AnyPart] = {}
         for at, section in enumerate(sections):
-            same = next((p for p in free if p.matches(section, self._around.parsers, self._around.service)), None)
+            same = next((p for p in free if p.matches(section, around.parsers, around.service, around.variables)), None)
             if same is not None:
                 free.remove(same)
                 kept[at] = same
@@ -222,7 +223,7 @@ class Builder:
         level = getattr(found[-1], "log_level", None)
         context = Context(
             name=name,
-            tag=getattr(found[-1], "tag", None) or name,
+            tag=getattr(found[-1], "tag", None) or self._default_tag(section, name),
             log=PluginLog(registry.kind, plugin.name, name, level),
             clock=self._around.clock,
             stop=self._around.stop,
@@ -232,6 +233,7 @@ class Builder:
             multiline_limit=self._around.service.multiline_buffer_limit,
             folder=self._around.folder,
             own_metrics=self._around.own_metrics,
+            variables=self._around.variables,
             may_emit=may_emit,
         )
         try:
@@ -239,6 +241,13 @@ class Builder:
         except InvalidProperty as error:
             self._fault(section, str(error), error.name)
             return None
+
+    def _default_tag(self, section: Section, name: str) -> str:
+        """`plugin.N`, also where there is an alias."""
+        if not section.alias:
+            return name
+        place = next((at for at, other in enumerate(self._document.of_kind(section.kind)) if other is section), 0)
+        return f"{(section.name or '').lower()}.{place}"
 
     def _matcher(self, section: Section, match: str | None, match_regex: str | None) -> Callable[[str], bool]:
         try:

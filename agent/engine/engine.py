@@ -239,6 +239,7 @@ class Engine:
             parsers=parsers,
             service=service,
             own_metrics=lambda: samples(self),
+            variables=loaded.variables,
             folder=self._flags.config.parent if self._flags.config else Path(),
         )
         builder = Builder(loaded.document, surroundings, running)

@@ -17,10 +17,14 @@ from headrace.config import ConfigError, Document, Fault, Position, Section, par
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration with variables replaced; `parsers` are the document's and those of its parser files, in order."""
+    """A configuration with variables replaced.
+
+    `parsers` are the document's and those of its parser files, in order; `variables` those that the document sets.
+    """
 
     document: Document
     parsers: tuple[Section, ...]
+    variables: Mapping[str, str]
     sha256: str
 
 
@@ -49,7 +53,9 @@ def load(
             faults += error.faults
     if faults:
         raise ConfigError(faults)
-    return Loaded(document, tuple(parsers), hashlib.sha256(data).hexdigest())
+    own = {prop.name: prop.value for prop in document.env if isinstance(prop.value, str) and prop.value}
+    variables = {"HOSTNAME": values["HOSTNAME"], **own}
+    return Loaded(document, tuple(parsers), variables, hashlib.sha256(data).hexdigest())
 
 
 def _parser_files(document: Document) -> list[tuple[str, Position]]:

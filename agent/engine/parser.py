@@ -45,6 +45,9 @@ class ParserConfig:
 
 def time_format(config: ParserConfig, clock: Callable[[], int]) -> TimeFormat | None:
     """The compiled time format of a parser, or None when it looks for no time. Raises InvalidProperty."""
+    if config.time_zone and (config.time_format is None or config.time_system_timezone or config.time_offset):
+        why = "needs 'time_format', and goes with neither 'time_offset' nor 'time_system_timezone'"
+        raise InvalidProperty("time_zone", why)
     if config.time_format is None:
         return None
     try:

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -32,7 +32,7 @@ class Part(Generic[Plugin]):
     context: Context
     is_open: bool = False
 
-    def matches(self, section: Section, parsers: ParserTable, service: Service) -> bool:
+    def matches(self, section: Section, parsers: ParserTable, service: Service, variables: Mapping[str, str]) -> bool:
         """Whether a new configuration would build the same instance."""
         old = self.context.parsers
         return (
@@ -41,6 +41,7 @@ class Part(Generic[Plugin]):
             and self.context.multiline_limit == service.multiline_buffer_limit
             and all(old.definitions(name) == parsers.definitions(name) for name in self.context.parsers_used)
             and all(_holds(path, text) for path, text in self.context.files_used.items())
+            and self.context.variables_used in ({}, variables)
         )
 
 

@@ -6,7 +6,7 @@ the event loop's thread and never overlap for one instance, except that an outpu
 under way.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -110,7 +110,8 @@ class Context:
     """What an instance gets from the engine.
 
     `clock` gives nanoseconds since the epoch, `own_metrics` the engine's numbers. A processor may not emit. `folder` is
-    the configuration's. A change of `parsers_used`, or of the text of `files_used`, would change this instance.
+    the configuration's. A change of `parsers_used`, of the text of `files_used`, or of `variables_used` would change
+    this instance.
     """
 
     name: str
@@ -127,6 +128,8 @@ class Context:
     own_metrics: Callable[[], list[Sample]] = list
     parsers_used: set[str] = field(default_factory=set)
     files_used: dict[Path, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    variables_used: dict[str, str] = field(default_factory=dict)
 
     def parser(self, property_name: str, parser_name: str) -> Parser:
         """The parser of that name. Raises InvalidProperty when it is not defined."""
@@ -136,6 +139,11 @@ class Context:
             raise InvalidProperty(property_name, str(error)) from None
         self.parsers_used.add(parser_name)
         return parser
+
+    def all_variables(self) -> Mapping[str, str]:
+        """The variables that the configuration sets, and HOSTNAME."""
+        self.variables_used.update(self.variables)
+        return self.variables
 
     def text_file(self, property_name: str, name: str) -> str:
         """What is in a file, named from the working folder or that of the configuration. Raises InvalidProperty."""

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from agent.errors import ConfigurationFault, EnvironmentFault
 from agent.model import Child
+from agent.restart import Exit
 from agent.runtimes import child_log
 from agent.runtimes.base import Deadlines, Launch
 from agent.runtimes.instance import FluentBitInstance
@@ -97,6 +98,8 @@ class FluentBit:
             raise EnvironmentFault(Fault(message=f"{command[0]} cannot be run: {error.strerror}")) from error
         if status == 0:
             return ()
+        if (ending := Exit(0, status)).was_sent:  # Of want of memory, say; that tells nothing of the configuration.
+            raise EnvironmentFault(Fault(message=f"{ending} during the dry run"))
         return faults_in(output) or (
             Fault(message=f"the engine's dry run ended with status {status}: {last_line(output)}"),
         )

@@ -3,6 +3,7 @@
 It reads from its configuration which fault to show, wherever `fault:NAME` stands in the text, and is otherwise well:
 
     plugin    dry run and start refuse the configuration, as for a plugin that does not exist
+    killed    its dry run is ended by SIGKILL
     start     passes the dry run, and ends with an error while it starts
     late      the same, but only when it is reloaded to
     halted    starts, and refuses to be reloaded to
@@ -144,6 +145,8 @@ def main() -> int:
         return 0
     engine = Engine(options.c)
     if options.dry_run:
+        if engine.read() == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         if engine.read() == "plugin":
             say(f"{REFUSED}\n[error] configuration file contains errors, aborting.")
             return 1

@@ -56,6 +56,7 @@ class Lua:
         self._script, fault = loaded if isinstance(loaded, tuple) else (loaded, None)
         if self._script is None:
             raise InvalidProperty(name, f"is not Lua: {fault.decode(errors='replace')}")
+        self._variables = {name.encode(): value.encode() for name, value in context.all_variables().items()}
         self._run: Any = None
 
     def process(self, batch: Batch, emit: Emit) -> Batch:
@@ -83,6 +84,7 @@ class Lua:
         configure, self._run = self._lua.execute(_OTHER_HALF.read_text(encoding="utf-8"))
         whole, lists = config.type_int_key.split(), config.type_array_key.split()
         configure(config.enable_flb_null, orjson.dumps(whole), orjson.dumps(lists))
+        self._lua.globals()[b"FLB_ENV"] = self._lua.table_from(self._variables)
         try:
             self._script()
         except self._error as error:

@@ -13,7 +13,7 @@ _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 
 class LogfmtParser:
-    """A key without a value is true; a line without any key is not logfmt."""
+    """A key without a value is true (an empty text where there are types); a line without any key is not logfmt."""
 
     def __init__(self, name: str, config: ParserConfig, clock: Callable[[], int]) -> None:
         self._name = name
@@ -44,7 +44,7 @@ class LogfmtParser:
             elif value or quoted is not None:
                 record[key] = _unescape(value) if quoted is not None and "\\" in value else value
             else:
-                record[key] = True
+                record[key] = "" if self._types else True  # as Fluent Bit has it
         return (when, record) if record or when else None
 
 

@@ -26,6 +26,11 @@ async def test_done_is_not_believed_when_the_configuration_was_refused(place: Pl
         await instance.stop()
 
 
+async def test_a_dry_run_that_somebody_kills_tells_nothing_of_the_configuration(place: Place) -> None:
+    with pytest.raises(EnvironmentFault, match="SIGKILL during the dry run"):
+        await (await stand_in()).validate(place(config("b", "killed")))
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [

@@ -147,6 +147,26 @@ async def test_a_script_cannot_reach_into_the_engine(plugins: PluginKit) -> None
     assert made == {"python": "nil", "package": "nil", "reached": False}
 
 
+async def test_a_script_sees_the_variables_of_the_configuration_and_is_made_anew_when_they_change(
+    kit: EngineKit,
+) -> None:
+    text = """
+        env: {COLOUR: red}
+        service: {flush: 0.05}
+        pipeline:
+          inputs: [{name: dummy, rate: 100}]
+          filters: [{name: lua, match: '*', call: f, script: variables.lua}]
+          outputs: [{name: file, match: '*', file: out, format: plain}]
+    """
+    Path("variables.lua").write_text("function f() return 2, 0, {c = FLB_ENV.COLOUR .. FLB_ENV.HOSTNAME} end")
+    async with kit.run(text) as running:
+        assert set(await kit.has_lines("out", 1)) == {'{"c":"redhere"}'}
+        assert await running.reload(text.replace("red", "blue"))
+        async with asyncio.timeout(20):
+            while '{"c":"bluehere"}' not in kit.lines("out"):
+                await kit.has_lines("out", len(kit.lines("out")) + 1)
+
+
 @pytest.mark.parametrize(
     ("properties", "message"),
     [
