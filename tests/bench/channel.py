@@ -49,6 +49,7 @@ async def _measure(options: Options, made: Fleet, *, tls: Certificates | None) -
     connected = await made.connect(concurrency=_CONCURRENCY)
     grown_kib = (made.memory_kib - enrolled_kib) / n
     results = [
+        Measurement(name=f"enrolling, 50 at a time, {kind}", agents=n, value=made.enrolling_s, unit="s"),
         Measurement(
             name=f"server memory per agent, Connect only, {kind}",
             agents=n,
@@ -76,9 +77,11 @@ async def _measure_pushes(options: Options, made: Fleet) -> list[Measurement]:
     await made.push(config(0))  # the first one adds rows, those that are measured change them
     await made.settle()
     pushes: list[Push] = []
+    messages = await made.messages()
     for number in range(1, options.rounds + 1):
         pushes.append(await made.push(config(number)))
         await made.settle()
+    messages = await made.messages() - messages
     p99 = median(quantile(push.arrivals, 0.99) for push in pushes)
     last = [push.arrivals[-1] for push in pushes]
     return [
@@ -96,6 +99,7 @@ async def _measure_pushes(options: Options, made: Fleet) -> list[Measurement]:
                 "from_call_to_commit": median(push.applying_s for push in pushes),
                 "rounds": len(pushes),
                 "missing": sum(push.missing for push in pushes),
+                "messages_per_agent": messages / n / len(pushes),
             },
         ),
         Measurement(

@@ -65,6 +65,7 @@ class Fleet:
 
     def __init__(self, folder: Path, *, agents: int, state: str, tls: Certificates | None) -> None:
         self.agents = agents
+        self.enrolling_s = 0.0
         self.client: ManagementClient
         self._folder = folder
         self._tls = tls
@@ -104,6 +105,7 @@ class Fleet:
 
     async def start_workers(self, stack: AsyncExitStack) -> None:
         """Starts the load generator's processes and enrols their agents; they outlive a restart of the plane."""
+        began = time.monotonic()
         made = await self.client.create_token(ttl_seconds=3600, max_uses=self.agents)
         for number in range(WORKERS):
             worker = await asyncio.create_subprocess_exec(
@@ -117,6 +119,7 @@ class Fleet:
             self._workers.append(worker)
             names = [f"bench-{index}" for index in range(number, self.agents, WORKERS)]
             await self._tell(worker, do="enroll", target=self._ready["channel"], token=made.secret, names=names)
+        self.enrolling_s = time.monotonic() - began
 
     async def settle(self) -> None:
         """Until what has been said is in the store, and then a moment, so that no measurement pays for another."""
@@ -171,6 +174,10 @@ class Fleet:
             acknowledged_s=acknowledged - committed,
             cpu_s=cpu,
         )
+
+    async def messages(self) -> int:
+        """How many the agents have got so far, all of them together."""
+        return sum(answer["messages"] for answer in await self._all(do="count"))
 
     async def heartbeats(self, *, rounds: int, seconds: float) -> float:
         """CPU seconds of the plane for each heartbeat, beyond what it takes to be idle for as long."""

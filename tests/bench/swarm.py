@@ -69,6 +69,8 @@ class Swarm:
     told: dict[bytes, Told] = field(default_factory=dict)
     took: Counter[int] = field(default_factory=Counter)
     """How many agents took a generation."""
+    messages: int = 0
+    """How many came, to all agents."""
     everybody: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a generation has reached the last one."""
 
@@ -142,6 +144,7 @@ class SwarmAgent(Stream):
 
     def message(self, data: bytes) -> None:
         told = self._swarm.meaning(data)
+        self._swarm.messages += 1
         if not self.complete_at:
             self.resume_bytes += len(data)
         match told.message:
@@ -267,6 +270,11 @@ async def taken(swarm: Swarm, *, generation: int, timeout: float) -> dict[str, A
     return {"at": at, "missing": len(swarm.agents) - len(at)}
 
 
+async def count(swarm: Swarm) -> dict[str, Any]:
+    """How many messages came so far."""
+    return {"messages": swarm.messages}
+
+
 async def heartbeats(swarm: Swarm, *, rounds: int, seconds: float) -> dict[str, Any]:
     """Each agent sends so many heartbeats, all of them spread evenly over the time."""
     total, sent = rounds * len(swarm.agents), 0
@@ -281,7 +289,7 @@ async def heartbeats(swarm: Swarm, *, rounds: int, seconds: float) -> dict[str, 
 
 
 _COMMANDS: Mapping[str, Callable[..., Awaitable[dict[str, Any]]]] = {
-    command.__name__: command for command in (enroll, connect, disconnect, taken, heartbeats)
+    command.__name__: command for command in (enroll, connect, disconnect, taken, count, heartbeats)
 }
 
 

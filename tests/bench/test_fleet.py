@@ -16,11 +16,12 @@ async def test_a_small_fleet_connects_takes_changes_and_comes_back_all_at_once(t
     async with fleet(tmp_path, agents=6) as made:
         first = await made.connect(concurrency=4)
         assert (len(first.delays), first.lost, first.why) == (6, 0, [])
+        messages = await made.messages()
         for number in range(3):
             push = await made.push(config(number))
             assert (len(push.arrivals), push.missing) == (6, 0)
             await made.settle()
-        assert made.memory_kib > 0
+        assert await made.messages() - messages == 3 * 6, "a change costs an agent one message"
         await made.heartbeats(rounds=2, seconds=0.1)
         await made.disconnect()
         again = await made.connect(concurrency=12)
