@@ -177,8 +177,9 @@ class Plane(Service):
         return path
 
     def apply(self, name: str, config: str, *flags: object, exits: int = 0, **manifest: Any) -> str:
-        """`headrace apply` of such a file; what it printed."""
-        return self.cli("apply", "-f", self.manifest(name, config, **manifest), *flags, exits=exits)
+        """`headrace apply` of such a file; what it printed. A wait is a long one: the machine may be busy."""
+        path = self.manifest(name, config, **manifest)
+        return self.cli("apply", "-f", path, "--timeout", "110s", *flags, exits=exits)
 
     def ask(self, question: Callable[[ManagementClient], Awaitable[T]]) -> T:
         """One call of the typed client, with the token that the plane wrote for its user."""

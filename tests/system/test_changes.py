@@ -169,12 +169,14 @@ def test_a_change_that_fails_at_start_leaves_the_last_good_running_everywhere(
             attempt, running = workload.observed.attempt, workload.observed.running
             assert attempt
             assert running
-            assert (attempt.generation, attempt.state, attempt.step) == (2, AttemptState.FAILED, Step.APPLY)
+            assert (attempt.generation, attempt.state) == (2, AttemptState.FAILED)
+            assert attempt.step in (Step.TRIAL, Step.APPLY)
             assert "tail" in {fault.plugin for fault in attempt.faults}
             assert (attempt.quarantined, attempt.retry_at) == (True, None)
             assert (running.generation, workload.observed.good, running.engine) == (1, 1, Engine(engine))
         described = plane.cli("describe", "pipeline", "count")
-        assert "generation 2 failed at step apply, not tried again by itself" in described
+        assert "generation 2 failed at step" in described
+        assert "not tried again by itself" in described
         assert "generation 1 runs on" in described
         failed = [event for event in plane.events(pipeline="count") if event.kind == "workload.failed"]
         assert len(failed) == 2

@@ -70,7 +70,7 @@ def test_a_label_that_would_take_pipelines_away_is_refused_where_nothing_may_go(
         agent = plane.agent("a-1", "--settle", "0.1", "--label", "role=edge")
         plane.apply("edge", CONFIG, "--wait=good", selector="role=edge")
         said = plane.cli("agent", "label", "a-1", "role=core", exits=1)
-        assert "pipelines away from 1 of 1 agents, more than the 0" in said
+        assert "pipelines away from 1 of 1 agent, more than the 0" in said
         assert plane.cli.json("get", "agents")[0]["labels"] == {"role": "edge"}
         assert agent.engines("edge")
 

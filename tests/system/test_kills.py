@@ -231,6 +231,33 @@ def test_an_engine_that_dies_on_a_full_disk_comes_back(tmp_path: Path) -> None:
         agent.close()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_kills_in_the_midst_of_changes_leave_the_newest_running_and_lose_nothing(tmp_path: Path, engine: str) -> None:
+    with Plane(tmp_path / "plane") as plane, Feed(tmp_path / "records") as feed:
+        agent = plane.agent("a-1", *SETTLE, engine=engine)
+        plane.apply("feed", feed.pipeline(), "--wait=good")
+        for version, victim in enumerate(["agent", "engine", "plane", "all"] * 4, start=2):
+            plane.apply("feed", feed.pipeline(version))
+            engines = agent.engines()
+            if victim in ("plane", "all"):
+                plane.kill()
+            if victim in ("agent", "all"):
+                agent.kill()
+            if victim in ("engine", "all"):
+                for pid in engines:
+                    with suppress(ProcessLookupError):  # the change may have replaced it
+                        os.kill(pid, signal.SIGKILL)
+            for service in (plane, agent):
+                if not service.program.is_running():
+                    service.start()
+            plane.until("feed", Phase.GOOD, timeout=90)
+            feed.until_flowing(version=version)
+            assert len(agent.engines()) == 1
+        feed.complete(agent)
+
+
 def fill(path: Path) -> None:
     """Writes until the disk takes no more."""
     with path.open("wb", buffering=0) as file, suppress(OSError):
