@@ -25,6 +25,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "type_converter": {"str_key": "a b int"},
     "exec": {"command": "echo x"},
     "multiline": {"multiline.parser": "java"},
+    "checklist": {"file": __file__, "record": "found true"},
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
 }
 """Properties without which a plugin does not start, or that a test needs."""
