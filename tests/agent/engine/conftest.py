@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -30,6 +30,7 @@ from headrace.config import Document, Position, Property, Section, parse
 from tests.processes import Program, eventually
 
 REPOSITORY = Path(__file__).parents[3]
+EMBEDDED = [sys.executable, "-P", "-m", "agent.engine"]
 NOW = 1_772_359_200_000_000_000
 """2026-03-01T10:00:00Z, the clock of pure tests."""
 
@@ -90,10 +91,11 @@ class EngineKit:
             if running.remainder is None:
                 await running.stop()
 
-    def child(self, text: str, *flags: str, name: str = "engine") -> Program:
+    def child(self, text: str, *flags: str, name: str = "engine", program: Sequence[str | Path] = EMBEDDED) -> Program:
+        """A process of its own that runs this configuration; `program` is another engine than the embedded one."""
         config = self.folder / "pipeline.yaml"
         config.write_text(textwrap.dedent(text))
-        command = [sys.executable, "-P", "-m", "agent.engine", "-c", str(config), *flags]
+        command = [*program, "-c", str(config), *flags]
         return Program(command, folder=self.folder, name=name, env={"PYTHONPATH": str(REPOSITORY)})
 
     def lines(self, name: str) -> list[str]:
