@@ -34,6 +34,7 @@ class Delivery:
         *,
         log: PluginLog,
         metrics: OutputMetrics,
+        flows: dict[str, Flow],
         retry_limit: int,
         schedule: Callable[[], RetrySchedule],
         rng: Random,
@@ -42,7 +43,7 @@ class Delivery:
         self.name = name
         self.output = output
         self.metrics = metrics
-        self.flows: dict[str, Flow] = {}
+        self.flows = flows
         self.is_idle = asyncio.Event()
         self.is_idle.set()
         self._log = log

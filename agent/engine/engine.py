@@ -15,6 +15,7 @@ from random import Random
 
 from agent.engine import logs
 from agent.engine.build import Builder, Surroundings
+from agent.engine.counters import Counters
 from agent.engine.exposition import samples
 from agent.engine.load import Loaded, load
 from agent.engine.logs import ROOT as LOG
@@ -72,6 +73,7 @@ class Engine:
         self.pipeline: Pipeline | None = None
         self.tracer: Tracer | None = None
         self.log_counter = logs.LogCounter()
+        self.counters = Counters()
         self._flags = flags
         self._clock = clock
         self._rng = rng or Random()
@@ -116,6 +118,7 @@ class Engine:
             finally:
                 if self.pipeline is not None:
                     remainder = await self.pipeline.stop()
+                    self._keep_counters()
                 if self.tracer is not None:
                     await self.tracer.close()
                 if self._monitor is not None:
@@ -169,6 +172,12 @@ class Engine:
             else None
         )
         await self._open(parts)
+        if service.storage_path:
+            try:
+                self.counters.load(Path(service.storage_path))
+            except OSError as error:
+                LOG.warning("[engine] counters of the last run cannot be read: %s", error.strerror)
+        self.counters.adopt(parts)
         try:
             self._monitor = await self._listen(service)
         except PluginError:
@@ -197,6 +206,7 @@ class Engine:
             except PluginError:
                 await self._close(new)
                 raise
+        self.counters.adopt(parts)
         await self.pipeline.exchange(parts)
         if monitor is not self._monitor:
             replaced, self._monitor = self._monitor, monitor
@@ -291,6 +301,13 @@ class Engine:
         self.health.error_limit = service.hc_errors_count
         self.health.retry_failure_limit = service.hc_retry_failure_count
         self.health.period = service.hc_period
+
+    def _keep_counters(self) -> None:
+        if self.service.storage_path:
+            try:
+                self.counters.save(Path(self.service.storage_path))
+            except OSError as error:
+                LOG.warning("[engine] counters cannot be kept for the next start: %s", error.strerror)
 
     def _failed(self, why: str) -> None:
         self._failure = self._failure or why

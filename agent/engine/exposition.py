@@ -35,8 +35,9 @@ def as_prometheus_v1(engine: "Engine") -> str:
 
 
 def as_prometheus(engine: "Engine") -> str:
-    """`/api/v2/metrics/prometheus`: counters, storage, log lines, and the engine itself."""
-    return _render(samples(engine))
+    """`/api/v2/metrics/prometheus`: counters, storage, log lines, the engine itself, and whose counters these are."""
+    text = "Names the counters for as long as nothing of them is lost."
+    return _render([*samples(engine), ("headrace_engine_counters", "gauge", text, {"id": engine.counters.id}, 1)])
 
 
 def samples(engine: "Engine") -> list[Sample]:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from agent.engine.buffer import InputBuffer
 from agent.engine.condition import Condition
 from agent.engine.delivery import Delivery
-from agent.engine.metrics import FilterMetrics, InputMetrics, OutputMetrics
+from agent.engine.metrics import FilterMetrics, Flow, InputMetrics, OutputMetrics
 from agent.engine.parsers.table import ParserTable
 from agent.engine.plugin import Context, Filter, Input, InputSettings, Output, OutputSettings
 from agent.engine.record import Signal
@@ -77,6 +77,7 @@ class OutputPart(Part[Output]):
     signals: frozenset[Signal]
     processors: tuple[FilterPart, ...] = ()
     metrics: OutputMetrics = field(default_factory=OutputMetrics)
+    flows: dict[str, Flow] = field(default_factory=dict)
     delivery: Delivery | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 

@@ -220,6 +220,7 @@ class Pipeline:
             part.plugin,
             log=part.context.log,
             metrics=part.metrics,
+            flows=part.flows,
             retry_limit=part.retry_limit,
             schedule=lambda: self.service.schedule,
             rng=self._rng,

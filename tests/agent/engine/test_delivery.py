@@ -51,7 +51,14 @@ def make(output: Scripted, *, retry_limit: int = 1) -> Delivery:
     log = PluginLog("output", "scripted", "out")
     rng = Random(1)
     return Delivery(
-        "out", output, log=log, metrics=OutputMetrics(), retry_limit=retry_limit, schedule=lambda: Now(), rng=rng
+        "out",
+        output,
+        log=log,
+        metrics=OutputMetrics(),
+        flows={},
+        retry_limit=retry_limit,
+        schedule=lambda: Now(),
+        rng=rng,
     )
 
 

@@ -1,0 +1,71 @@
+"""The counters of instances by kind and name: they outlive reloads and, after an orderly stop, the process.
+
+An instance that replaces another one of its name goes on counting where that was; so does one that comes back. `id`
+names the counters for as long as nothing of them is lost. At a stop they are written to the storage folder, and the
+next start takes the file away: a process that is killed leaves none, and what comes after it begins anew.
+"""
+
+import os
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from agent.engine.metrics import FilterMetrics, Flow, Histogram, InputMetrics, OutputMetrics
+from agent.engine.parts import Parts
+
+FILE = "counters.json"
+
+_KINDS = {"input": InputMetrics, "filter": FilterMetrics, "output": OutputMetrics}
+
+
+class Counters:
+    """Of one engine."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self._metrics: dict[tuple[str, str], Any] = {}
+        self._flows: dict[str, dict[str, Flow]] = {}
+
+    def adopt(self, parts: Parts) -> None:
+        """Let every instance count where the last one of its name did; for those that are to run now."""
+        for kind, of_kind in (("input", parts.inputs), ("filter", parts.filters), ("output", parts.outputs)):
+            for part in of_kind:
+                part.metrics = self._metrics.setdefault((kind, part.name), part.metrics)
+        for output in parts.outputs:
+            output.flows = self._flows.setdefault(output.name, output.flows)
+
+    def save(self, folder: Path) -> None:
+        """For the next start, at once or not at all. Raises OSError."""
+        document = {
+            "id": self.id,
+            "metrics": [[kind, name, asdict(metrics)] for (kind, name), metrics in self._metrics.items()],
+            "flows": [
+                [name, source, asdict(flow)] for name, all in self._flows.items() for source, flow in all.items()
+            ],
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f".{FILE}"
+        aside.write_bytes(orjson.dumps(document))
+        os.replace(aside, folder / FILE)
+
+    def load(self, folder: Path) -> None:
+        """What the last stop left, once; a file that is none leaves everything at zero. Raises OSError."""
+        path = folder / FILE
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return
+        path.unlink()
+        try:
+            document = orjson.loads(data)
+            metrics = {(kind, name): _KINDS[kind](**values) for kind, name, values in document["metrics"]}
+            flows: dict[str, dict[str, Flow]] = {}
+            for name, source, values in document["flows"]:
+                latency = Histogram(**values.pop("latency"))
+                flows.setdefault(name, {})[source] = Flow(**values, latency=latency)
+            self.id, self._metrics, self._flows = str(document["id"]), metrics, flows
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass  # another version's, or cut short: as if the process had been killed
