@@ -18,7 +18,7 @@ import structlog
 
 from headrace import content
 from headrace.client.commands import Commands
-from headrace.client.handler import AgentHandler, ChannelState
+from headrace.client.handler import AgentHandler, Backlog, ChannelState
 from headrace.client.uplink import Pending, Uplink
 from headrace.connection import Connection
 from headrace.errors import (
@@ -74,10 +74,12 @@ class AgentChannel:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         on_state: Callable[[ChannelState], None] | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
         """`target` is host:port; off loopback it needs `tls`, or `insecure`. Raises InvalidError.
 
-        `boot_id` is random per process start: by it, two processes with one identity are told apart.
+        `boot_id` is random per process start: by it, two processes with one identity are told apart. A `backlog` is
+        reported while a session is open whose Welcome says that there is a metric store.
         """
         self._target = target
         self._handler = handler
@@ -89,6 +91,7 @@ class AgentChannel:
         self._rng = rng or random.Random()
         self._delays = FullJitter(self._rng)
         self._on_state = on_state
+        self._backlog = backlog
         self._state = ChannelState(connected=False, since=datetime.now(UTC))
         self._pending = Pending()
         self._known = Known(PlaneSeen())
@@ -190,6 +193,7 @@ class AgentChannel:
     async def _serve(self, uplink: Uplink) -> Uplink:
         serving = asyncio.create_task(uplink.serve(), name="session of the channel")
         moving = asyncio.create_task(self._move(uplink), name="mover of the channel")
+        reporting = asyncio.create_task(self._report(uplink), name="reports of the channel")
         try:
             await asyncio.wait({serving, moving}, return_when=asyncio.FIRST_COMPLETED)
             if uplink.is_moving:  # the control plane ends the old session as soon as it has the new one
@@ -205,7 +209,20 @@ class AgentChannel:
         finally:
             uplink.retire()
             moving.cancel()
-            await asyncio.gather(serving, moving, return_exceptions=True)
+            reporting.cancel()
+            await asyncio.gather(serving, moving, reporting, return_exceptions=True)
+
+    async def _report(self, uplink: Uplink) -> None:
+        """Beside the session, which goes on whatever becomes of the metrics."""
+        if self._backlog is None or not uplink.welcome.metrics:
+            return
+        from headrace.client.report import Reports  # not every agent has metrics to report
+
+        limit = uplink.welcome.max_message_bytes or self._limits.message
+        try:
+            await Reports(uplink.connection, self._backlog, rng=self._rng, limit=limit).run()
+        except Exception:
+            log.exception("metrics are not reported in this session any more", target=self._target)
 
     async def _move(self, uplink: Uplink) -> Uplink:
         """Opens the next session when it is time to, as often as it takes."""

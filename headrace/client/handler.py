@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from headrace.errors import HeadraceError
-from headrace.messages import Answer, Command, Complete, Desired, Remove, Secrets, Variables, Welcome
+from headrace.messages import Answer, Command, Complete, Desired, Remove, ReportRequest, Secrets, Variables, Welcome
 from headrace.session import PlaneSeen
 from headrace.types import Facts, Observed
 
@@ -32,6 +32,26 @@ class ChannelState:
     since: datetime
     error: str = ""
     retry_in_s: float = 0.0
+
+
+class Backlog(Protocol):
+    """Metrics that wait for the control plane's store, in order of their sequence; the host keeps them.
+
+    Sequences are never used twice, not by another process either. After a broken stream a batch is sent again; points
+    are the same by series and time, so whoever stores them stores them once.
+    """
+
+    def pending(self) -> Sequence[ReportRequest]:
+        """The oldest that are not stored, a bounded number; each defines the series of its own samples."""
+
+    async def arrived(self) -> None:
+        """Returns as soon as something is pending."""
+
+    def acknowledge(self, sequence: int) -> None:
+        """Everything up to this sequence is stored and may be forgotten; lower ones than before say nothing."""
+
+    def refuse(self, sequence: int) -> None:
+        """This batch will never be taken; drop it, and say so."""
 
 
 class AgentHandler(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from headrace.client import AgentChannel, ChannelState, Identity, PlaneSeen, enroll
+from headrace.client import AgentChannel, Backlog, ChannelState, Identity, PlaneSeen, enroll
 from headrace.content import check, unpack
 from headrace.errors import HeadraceError
 from headrace.messages import Answer, Command, Complete, Desired, EnrollRequest, Remove, Secrets, Variables, Welcome
@@ -49,6 +49,7 @@ class FakeAgent:
         rng: random.Random | None = None,
         outcome: Callable[[Desired, Observed | None], Observed] = succeeds,
         answer: Callable[[Command], Answer] | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
         self.contents: dict[str, bytes] = {}
         """Canonical bytes of what was last desired, by pipeline."""
@@ -77,6 +78,7 @@ class FakeAgent:
             tls=tls,
             rng=rng,
             on_state=lambda state: self._changes.announce(),
+            backlog=backlog,
         )
         self._running: asyncio.Task[None] | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +38,9 @@ from headrace.session import CloseError
 from headrace.testing.waiting import Changes
 from headrace.types import CloseReason, Facts, Observed
 
+Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], dict[datetime, float]]
+"""Values by name and sorted tags of their series, then by time."""
+
 
 @dataclass(slots=True)
 class _Agent:
@@ -68,7 +72,9 @@ class FakeControlPlane:
         heartbeat_ms: int = 20_000,
         limits: Limits = DEFAULT_LIMITS,
         tls: ServerTls | None = None,
+        metrics: bool = False,
     ) -> None:
+        """With `metrics`, Welcome says that there is a metric store, and agents report."""
         self.instance_id = instance_id
         self.epoch = epoch
         self.generation = 0
@@ -79,9 +85,14 @@ class FakeControlPlane:
         self.farewells: list[str] = []
         """Why each session ended, in order."""
         self.reports: list[ReportRequest] = []
+        """Every batch of metrics that came, in order; the same may come again."""
+        self.retry_reports_ms = 0
+        """While it is set, nothing is stored, and agents are told to come again after so long."""
         self.blobs: dict[str, bytes] = {}
         """What agents uploaded, by sha256."""
         self._token = token
+        self._metrics = metrics
+        self._numbers: dict[str, Numbers] = {}
         self._heartbeat_ms = heartbeat_ms
         self._limits = limits
         self._agents: dict[str, _Agent] = {}
@@ -155,6 +166,21 @@ class FakeControlPlane:
 
         await self._changes.until(lambda: condition(observed()), timeout=timeout, shown=observed)
         return dict(observed())
+
+    def numbers(self, agent_id: str = "") -> Numbers:
+        """What an agent measured, by series and time; without an id, the only agent."""
+        return self._numbers.get(self._agent(agent_id).id, {})
+
+    async def until_numbers(
+        self, condition: Callable[[Numbers], bool], *, agent_id: str = "", timeout: float = 10.0
+    ) -> Numbers:
+        """Waits until what an agent measured meets the condition."""
+
+        def numbers() -> Numbers:
+            return self.numbers(agent_id) if self._agents else {}
+
+        await self._changes.until(lambda: condition(numbers()), timeout=timeout, shown=lambda: sorted(numbers()))
+        return numbers()
 
     async def until_connected(self, *, count: int = 1, timeout: float = 10.0) -> None:
         """Waits until so many agents have a session, and have sent what it asked for."""
@@ -238,6 +264,7 @@ class FakeControlPlane:
             heartbeat_ms=self._heartbeat_ms,
             want_facts=hello.facts_digest != facts_digest(agent.facts),
             want_workloads=hello.workloads_digest != workloads_digest(agent.observed.values()),
+            metrics=self._metrics,
         )
 
     async def opened(self, link: Link) -> None:
@@ -292,8 +319,16 @@ class FakeControlPlane:
         self._changes.announce()
 
     async def report(self, agent_id: str, request: ReportRequest) -> ReportResponse:
-        """Into `reports`."""
+        """Into `reports`, and each point once into `numbers`."""
         self.reports.append(request)
+        if self.retry_reports_ms:
+            return ReportResponse(stored=0, retry_after_ms=self.retry_reports_ms)
+        series = {each.id: (each.name, tuple(sorted(each.tags.items()))) for each in request.series}
+        numbers = self._numbers.setdefault(agent_id, {})
+        for samples in request.samples:
+            for id, value in zip(samples.series, samples.values, strict=True):
+                numbers.setdefault(series[id], {})[samples.at] = value
+        self._changes.announce()
         return ReportResponse(stored=request.sequence)
 
     def _agent(self, agent_id: str) -> _Agent:
