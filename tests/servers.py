@@ -23,7 +23,13 @@ import pytest
 from tests import processes
 from tests.processes import Program, wait_until
 
-_PACKAGES = {"postgres": "postgresql", "pgbouncer": "pgbouncer", "nginx": "nginx", "openssl": "openssl"}
+_PACKAGES = {
+    "postgres": "postgresql",
+    "pgbouncer": "pgbouncer",
+    "nginx": "nginx",
+    "openssl": "openssl",
+    "influxd": "influxdb",
+}
 _ROLE = "headrace"
 """Owns the tests' databases, and is no superuser."""
 _PORTS = 17_000
@@ -187,7 +193,7 @@ def pgbouncer(server: Postgres) -> Iterator[int]:
         (folder / "pgbouncer.ini").write_text("\n".join(line.strip() for line in settings.splitlines()))
         command = [binary, folder / "pgbouncer.ini"]
         with Program(command, folder=folder, user=user, stop_signal=signal.SIGINT) as program:
-            program.wait_for(lambda: _is_listening(port), what="PgBouncer takes connections")
+            program.wait_for(lambda: is_listening(port), what="PgBouncer takes connections")
             yield port
 
 
@@ -213,7 +219,7 @@ class Nginx:
         """A running server; skips or fails the test when nginx is not installed."""
         server = cls(find("nginx", "nginx", Path("/usr/sbin")), folder)
         with server._program as program:
-            program.wait_for(lambda: _is_listening(server.port), what="nginx takes connections")
+            program.wait_for(lambda: is_listening(server.port), what="nginx takes connections")
             server.access_log.write_text("")  # forgets the probe: an empty file, and nginx appends
             yield server
 
@@ -302,7 +308,8 @@ def _newest(pattern: str) -> Path:
     return max(found, key=lambda path: float(path.parent.name), default=Path(root))
 
 
-def _is_listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
+    """Whether somebody takes connections there; makes one and drops it."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from tests import processes
+from tests.influxd import Influxd
 from tests.processes import Program, eventually, wait_until
 from tests.servers import Nginx, Postgres, find
 
@@ -57,6 +58,17 @@ def test_nginx_writes_one_line_per_request_and_rotates(nginx: Nginx) -> None:
     _get(f"{nginx.url}/second")
     wait_until(lambda: "GET /second" in nginx.access_log.read_text())
     assert [len(path.read_text().splitlines()) for path in (old, nginx.access_log)] == [1, 1]
+
+
+def test_a_killed_influxdb_comes_back_with_what_it_answered(influxd: Influxd) -> None:
+    influxd.query("CREATE DATABASE kept")
+    line = urllib.request.Request(f"{influxd.url}/write?db=kept", data=b"cpu,host=a load=1.5 1000000001")
+    with urllib.request.urlopen(line, timeout=10) as response:
+        assert response.status == 204
+    influxd.kill()
+    influxd.start()
+    (series,) = influxd.query("SELECT * FROM cpu", database="kept")
+    assert series == {"name": "cpu", "columns": ["time", "host", "load"], "values": [[1_000_000_001, "a", 1.5]]}
 
 
 def test_a_missing_server_skips_or_fails_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
