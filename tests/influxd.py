@@ -26,8 +26,8 @@ def influxd(tmp_path: Path) -> Iterator[Influxd]:
 class Influxd:
     """An InfluxDB 1.x; start, stop and kill keep its port and data. Lines are written to `url`."""
 
-    def __init__(self, binary: Path, folder: Path) -> None:
-        self._binary, self._folder = binary, folder
+    def __init__(self, binary: Path, folder: Path, *, auth: bool = False) -> None:
+        self._binary, self._folder, self._auth = binary, folder, auth
         self._program: Program | None = None
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,9 +35,9 @@ class Influxd:
 
     @classmethod
     @contextmanager
-    def installed(cls, folder: Path) -> Iterator[Influxd]:
-        """A running server; skips or fails the test when InfluxDB is not installed."""
-        server = cls(find("influxd", "influxd", Path("/usr/bin")), folder)
+    def installed(cls, folder: Path, *, auth: bool = False) -> Iterator[Influxd]:
+        """A running server, which asks for passwords with `auth`; skips or fails the test when it is not installed."""
+        server = cls(find("influxd", "influxd", Path("/usr/bin")), folder, auth=auth)
         try:
             server.start()
             yield server
@@ -47,6 +47,11 @@ class Influxd:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._program is not None, "the server does not run"
+        return self._program.pid
 
     def start(self) -> None:
         """Starts it, after a kill too, and returns when it answers."""
@@ -73,6 +78,11 @@ class Influxd:
         assert "error" not in result, f"InfluxDB: {influxql!r}: {result['error']}"
         return list(result.get("series", ()))
 
+    def post(self, path: str, data: bytes) -> None:
+        """Sends what is not to be read: lines, or a statement's form."""
+        with urlopen(f"{self.url}{path}", data=data, timeout=30):
+            pass
+
     def _configuration(self, *, rpc: int) -> str:
         return f"""reporting-disabled = true
 bind-address = "127.0.0.1:{rpc}"
@@ -85,6 +95,7 @@ bind-address = "127.0.0.1:{rpc}"
 [http]
   bind-address = "127.0.0.1:{self.port}"
   log-enabled = false
+  auth-enabled = {str(self._auth).lower()}
 [monitor]
   store-enabled = false
 """

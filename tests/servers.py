@@ -29,6 +29,7 @@ _PACKAGES = {
     "nginx": "nginx",
     "openssl": "openssl",
     "influxd": "influxdb",
+    "victoria-metrics": "victoria-metrics",
 }
 _ROLE = "headrace"
 """Owns the tests' databases, and is no superuser."""

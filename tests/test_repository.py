@@ -30,6 +30,8 @@ VIOLATIONS = {
     "pure": ("headrace/selector.py", "import time"),
     "store": ("controlplane/rpc/planted.py", "import controlplane.state"),
     "drivers": ("controlplane/changes.py", "import sqlalchemy"),
+    "metric-stores": ("controlplane/metrics/sqlite.py", "import controlplane.metrics.influxdb"),
+    "http": ("controlplane/changes.py", "import httpx2"),
     "weight": ("headrace/client.py", "import pydantic"),
     "kubernetes": ("controlplane/changes.py", "import kubernetes"),
     "terminal": ("headrace/management.py", "import rich"),

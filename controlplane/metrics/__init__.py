@@ -1,6 +1,7 @@
 """Where metrics are kept: stores by the scheme of their URL; `none` is a choice, and no store.
 
-`sqlite` is a file of its own in the data folder. Only the store that is asked for is imported.
+`sqlite` is a file of its own in the data folder, `influxdb://` a server; their modules tell the rest of the URL.
+Only the store that is asked for is imported.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ NONE = "none"
 DEFAULT = "sqlite"
 STORES = {
     "sqlite": "controlplane.metrics.sqlite:store",
+    "influxdb": "controlplane.metrics.influxdb:store",
+    "influxdbs": "controlplane.metrics.influxdb:store",
 }
 
 __all__ = ["DEFAULT", "NONE", "STORES", "MetricStore", "open_metric_store"]
