@@ -104,6 +104,16 @@ class AgentRow:
     enrolled_at: datetime
     last_seen: datetime | None = None
     state_since: datetime
+    scope: str = ""
+    """Selector text that names the labels which the agent may claim, from its token; empty is any."""
+    public_key: str = ""
+    """SubjectPublicKeyInfo in base64; empty for an agent that enrolled without a key."""
+    serial: str = ""
+    """Of its certificate, in hex; empty when it has none."""
+    next_hash: str = ""
+    """Of the credential that takes over once the agent has shown that it has it, with its key and serial."""
+    next_key: str = ""
+    next_serial: str = ""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -125,6 +135,8 @@ class SessionRow:
     opened_at: datetime
     superseded: tuple[str, ...] = ()
     """Boot ids that were replaced, newest last, the last eight."""
+    shown: str = ""
+    """By what the agent showed who it is; see `controlplane.identity.authority`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +181,25 @@ class TokenRow:
     revoked: bool = False
     author: str = ""
     description: str = ""
+    max_agents: int = 0
+    """How many agents that enrolled with it may be there at one time; 0 is without limit."""
+    scope: str = ""
+    """Selector text that names the labels which an agent may claim; empty is any."""
+    networks: tuple[str, ...] = ()
+    """From where it may be used, as CIDRs; empty is anywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRow:
+    """A certificate that was given out, until it expires; one that was revoked is good for nothing before that."""
+
+    KEY: ClassVar = ("serial",)
+    serial: str
+    agent_id: str
+    issued_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +268,7 @@ Row = (
     | ObservedRow
     | TransitionRow
     | TokenRow
+    | CertificateRow
     | VariableRow
     | CommandRow
     | ChangeRow

@@ -43,6 +43,7 @@ NAMES: Mapping[RowClass, str] = {
     model.ObservedRow: "observed",
     model.TransitionRow: "transitions",
     model.TokenRow: "tokens",
+    model.CertificateRow: "certificates",
     model.VariableRow: "variables",
     model.CommandRow: "commands",
     model.ChangeRow: "changes",
@@ -55,6 +56,7 @@ INDEXES: Mapping[RowClass, tuple[tuple[str, ...], ...]] = {
     model.SessionRow: (("replica",),),
     model.ObservedRow: (("pipeline",),),
     model.TransitionRow: (("pipeline", "revision"), ("agent_id", "revision")),
+    model.CertificateRow: (("agent_id",),),
     model.CommandRow: (("agent_id",),),
     model.EventRow: (("pipeline", "revision"), ("agent_id", "revision")),
 }

@@ -69,7 +69,7 @@ def values(kind: Any, **fixed: Any) -> st.SearchStrategy[Any]:
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
-ONE_OF_EACH: tuple[Row, ...] = (
+_FIRST: tuple[Row, ...] = (
     model.PipelineRow(
         name="edge",
         revision=3,
@@ -152,6 +152,54 @@ ONE_OF_EACH: tuple[Row, ...] = (
     model.ChangeRow(revision=1, topic=Topic.PIPELINE, key="edge", at=AT),
     model.EventRow(revision=2, at=AT, kind="workload.failed", severity=Severity.ERROR, agent_id="a-1", message="why"),
 )
+
+ADDED: Mapping[str, tuple[Row, ...]] = {
+    "0001": _FIRST,
+    "0002": (
+        model.AgentRow(
+            id="a-9",
+            name="node-9",
+            state=AgentState.LOST,
+            facts=Facts(name="node-9"),
+            credential_hash="56" * 32,
+            token_id="t-9",
+            enrolled_at=AT,
+            state_since=AT,
+            scope="role=edge",
+            public_key="MFkw",
+            serial="0a",
+            next_hash="78" * 32,
+            next_key="MFkx",
+            next_serial="0b",
+        ),
+        model.SessionRow(
+            agent_id="a-9",
+            session_id="s-9",
+            boot_id="b-9",
+            session_number=1,
+            replica="r-1",
+            lease_until=AT,
+            opened_at=AT,
+            shown="certificate",
+        ),
+        model.TokenRow(
+            id="t-9",
+            secret_hash="9a" * 32,
+            created_at=AT,
+            expires_at=AT,
+            max_uses=0,
+            max_agents=50,
+            scope="role in (edge,hub)",
+            networks=("10.0.0.0/8", "fd00::/8"),
+        ),
+        model.CertificateRow(
+            serial="0a", agent_id="a-9", issued_at=AT, expires_at=AT, revoked_at=AT, reason="replaced"
+        ),
+    ),
+}
+"""The rows of each schema: what became possible with it."""
+
+ONE_OF_EACH: tuple[Row, ...] = tuple(row for rows in ADDED.values() for row in rows)
 
 
 def key_of(row: Row) -> tuple[Any, ...]:

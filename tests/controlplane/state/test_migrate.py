@@ -22,7 +22,7 @@ from controlplane.state import Store
 from controlplane.state.migrate import KNOWN, MIGRATIONS
 from controlplane.state.tables import METADATA
 from headrace.errors import ConflictError
-from tests.controlplane.state.rows import AT, ONE_OF_EACH, ROW_CLASSES, key_of
+from tests.controlplane.state.rows import ADDED, AT, ONE_OF_EACH, ROW_CLASSES, key_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -179,8 +179,9 @@ async def test_a_database_of_an_earlier_version_reads_as_it_was_written(
     async with store.write() as transaction:
         assert transaction.log(Topic.PLANE, "still here") == 6
     await store.close()
+    written = [row for schema, added in ADDED.items() if schema <= file.name[1:5] for row in added]
     assert {(type(row), *key_of(row)): row for row in rows} == {
-        (type(row), *key_of(row)): row for row in (*ONE_OF_EACH, *GOLDEN_ROWS)
+        (type(row), *key_of(row)): row for row in (*written, *GOLDEN_ROWS)
     }
 
 

@@ -129,7 +129,8 @@ async def test_a_damaged_file_is_said(unopened: Store, data_dir: Path):
     await unopened.close()
     path = data_dir / "state.db"
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] + b"\xff" * (len(whole) - len(whole) // 2))
+    page = 4096
+    path.write_bytes(whole[:page] + b"\xff" * (len(whole) - page))
     with pytest.raises(UnavailableError, match="it is damaged; restore a backup"):
         await unopened.open()
 
