@@ -205,6 +205,7 @@ class _Parts:
             sessions=self.sessions,
             fleet=self.fleet,
             tokens=Tokens(store=store, clock=clock),
+            channel=lambda: self.channel.address,
             dump=store.dump,
         )
         self.http = HttpDoor(settings.http, tls=settings.tls, ready=self._why_not_ready)

@@ -413,7 +413,7 @@ class ListVariablesResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A bootstrap token without its secret; `max_uses` 0 is without limit."""
+    """A bootstrap token without its secret; `max_uses` and `max_agents` 0 are without limit."""
 
     id: str
     created_at: datetime | None = None
@@ -424,6 +424,9 @@ class Token:
     revoked: bool = False
     author: str = ""
     description: str = ""
+    max_agents: int = 0
+    scope: str = ""
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,6 +437,9 @@ class CreateTokenRequest:
     max_uses: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
+    max_agents: int = 0
+    scope: str = ""
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,6 +448,7 @@ class CreateTokenResponse:
 
     token: Token
     secret: str = ""
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

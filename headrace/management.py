@@ -195,10 +195,22 @@ class ManagementClient:
         max_uses: int = 0,
         labels: Mapping[str, str] | None = None,
         description: str = "",
+        max_agents: int = 0,
+        scope: str = "",
+        networks: Sequence[str] = (),
     ) -> api.CreateTokenResponse:
-        """A bootstrap token for agents and its secret, shown this once; defaults are one hour and one use."""
+        """A bootstrap token for agents and its secret, shown this once; defaults are one hour and one use.
+
+        `labels` are stamped; `scope` (selector text) and `networks` (CIDRs) say what may be claimed, and from where.
+        """
         request = api.CreateTokenRequest(
-            ttl_seconds=ttl_seconds, max_uses=max_uses, labels=labels or {}, description=description
+            ttl_seconds=ttl_seconds,
+            max_uses=max_uses,
+            labels=labels or {},
+            description=description,
+            max_agents=max_agents,
+            scope=scope,
+            networks=tuple(networks),
         )
         return await self._call(request, api.CreateTokenResponse)
 

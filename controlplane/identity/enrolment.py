@@ -1,29 +1,32 @@
 """Enrolment: a bootstrap token and an agent's facts against an id and a credential of its own.
 
-A refused enrolment makes no agent; it is an event, as long as refusals are few. An agent that shows its previous
-credential keeps its id, and that credential ends.
+A refused enrolment makes no agent; it is an event, as long as refusals of its source are few. A source with many in a
+minute is told to wait, and costs no write; a good token is good from there all the same, so that whoever floods from
+behind an ingress locks out nobody. An agent that shows its previous credential keeps its id, and that credential ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from controlplane.identity import credentials
+from controlplane.identity.scope import source_of
 from controlplane.identity.secret import Kind, mint, new_id, take_apart
-from controlplane.identity.tokens import redeem
+from controlplane.identity.throttle import FAILURES, Throttle
+from controlplane.identity.tokens import Applicant, check, redeem
 from controlplane.labels import check_labels
 from controlplane.model import AgentRow, Topic
-from controlplane.state.store import Store, Transaction
-from headrace.errors import ForbiddenError, HeadraceError, InvalidError, UnauthenticatedError
+from controlplane.state.store import Reader, Store, Transaction
+from headrace.errors import ForbiddenError, HeadraceError, InvalidError, OverloadedError, UnauthenticatedError
 from headrace.messages import EnrollRequest, EnrollResponse
 from headrace.types import AgentState, Facts, Severity
 
 _LONGEST_NAME = 253
 _LONGEST_FACT = 200
 _MOST_ENGINES, _MOST_CAPABILITIES = 16, 64
-_EVENTS_PER_MINUTE = 30
+_Refusal = (UnauthenticatedError, ForbiddenError, InvalidError)
 
 
 class Enrolment:
@@ -32,23 +35,33 @@ class Enrolment:
     def __init__(self, *, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
-        self._minute = datetime.min.replace(tzinfo=clock().tzinfo)
-        self._refused = 0
+        self._throttle = Throttle()
 
     async def enroll(self, request: EnrollRequest, *, peer: str) -> EnrollResponse:
-        """Raises UnauthenticatedError for the token, InvalidError for the facts."""
+        """Raises UnauthenticatedError and ForbiddenError for the token, InvalidError for the facts, OverloadedError."""
+        source = source_of(peer)
+        wait = self._throttle.wait(source, self._clock())
         try:
             check_facts(request.facts)
+            if wait:
+                async with self._store.read() as reader:
+                    applicant = _applicant(request, source, await _previous(reader, request))
+                    await check(reader, request.token, applicant, self._clock())
             async with self._store.write() as tx:
-                return await self._enroll(tx, request)
-        except (UnauthenticatedError, InvalidError) as error:
-            await self._record_refusal(request.facts.name, peer, error)
+                return await self._enroll(tx, request, source)
+        except _Refusal as error:
+            if wait:
+                raise OverloadedError(
+                    f"too many enrolments from {source} failed; the next one is looked at in {wait:.0f} s, "
+                    f"and this one failed too: {error.message}"
+                ) from None
+            await self.record_refusal(request.facts.name, peer, error)
             raise
 
-    async def _enroll(self, tx: Transaction, request: EnrollRequest) -> EnrollResponse:
+    async def _enroll(self, tx: Transaction, request: EnrollRequest, source: str) -> EnrollResponse:
         now = self._clock()
-        token = await redeem(tx, request.token, now)
         previous = await _previous(tx, request)
+        token = await redeem(tx, request.token, _applicant(request, source, previous), now)
         identifier = previous.id if previous else new_id("a-")
         credential, credential_hash = mint(Kind.AGENT, identifier)
         agent = AgentRow(
@@ -61,6 +74,7 @@ class Enrolment:
             token_id=token.id,
             enrolled_at=now,
             state_since=now,
+            scope=token.scope,
         )
         if previous:
             agent = replace(
@@ -73,22 +87,20 @@ class Enrolment:
         tx.log(Topic.AGENT, identifier)
         tx.event(
             "agent.enrolled",
-            f"{agent.name} with token {token.id}" + (", keeping its id" if previous else ""),
+            f"{agent.name} from {source} with token {token.id}, use {token.uses} of {token.max_uses or 'any number'}"
+            + (", keeping its id" if previous else ""),
             agent_id=identifier,
         )
         plane = await tx.plane()
         return EnrollResponse(agent_id=identifier, credential=credential, instance_id=plane.instance_id)
 
-    async def _record_refusal(self, name: str, peer: str, error: HeadraceError) -> None:
-        """An event for each of the first refusals of a minute, so that a flood of them fills no disk."""
-        now = self._clock()
-        if now - self._minute >= timedelta(minutes=1):
-            self._minute, self._refused = now, 0
-        self._refused += 1
-        if self._refused > _EVENTS_PER_MINUTE:
+    async def record_refusal(self, name: str, peer: str, error: HeadraceError) -> None:
+        """An event for each of the first refusals of a source in a minute, so that a flood of them fills no disk."""
+        failures = self._throttle.failed(source_of(peer), self._clock())
+        if failures > FAILURES:
             return
         shown = name[:_LONGEST_NAME] if name.isprintable() else "?"
-        more = "; further refusals of this minute are not recorded" if self._refused == _EVENTS_PER_MINUTE else ""
+        more = "; further refusals of this source are not recorded for a minute" if failures == FAILURES else ""
         async with self._store.write() as tx:
             message = f"{shown or '?'} at {peer}: {error.message}{more}"
             tx.event("agent.refused", message, severity=Severity.WARNING)
@@ -111,13 +123,22 @@ def check_facts(facts: Facts) -> None:
         )
 
 
-async def _previous(tx: Transaction, request: EnrollRequest) -> AgentRow | None:
+def _applicant(request: EnrollRequest, source: str, previous: AgentRow | None) -> Applicant:
+    return Applicant(
+        name=request.facts.name,
+        source=source,
+        labels=request.facts.labels,
+        agent_id=previous.id if previous else "",
+    )
+
+
+async def _previous(reader: Reader, request: EnrollRequest) -> AgentRow | None:
     """The agent that the claims prove; claims that prove nothing are as good as none."""
     claimed = request.claims.get("credential")
     if not claimed:
         return None
     try:
         secret = take_apart(claimed, Kind.AGENT)
-        return credentials.check(secret, await tx.get(AgentRow, secret.id))
+        return credentials.check(secret, await reader.get(AgentRow, secret.id))
     except (UnauthenticatedError, ForbiddenError):
         return None

@@ -11,13 +11,14 @@ from controlplane.fleet import Fleet
 from controlplane.identity import Authority, Claimed, Claims, Enrolment
 from controlplane.identity.enrolment import check_facts
 from controlplane.identity.ownership import Verdict
+from controlplane.identity.scope import check_claims
 from controlplane.model import CommandRow
 from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
 from controlplane.sessions import Session, Sessions
 from controlplane.view import View
 from headrace.digests import workloads_digest
-from headrace.errors import InvalidError, UnavailableError
+from headrace.errors import ForbiddenError, InvalidError, UnavailableError
 from headrace.messages import (
     Answer,
     EnrollRequest,
@@ -173,7 +174,10 @@ class ChannelEdge:
     async def _record(self, link: Link, facts: Facts) -> None:
         try:
             check_facts(facts)
-        except InvalidError as error:
+            if (agent := self._view.agents.get(link.agent_id)) is not None:
+                check_claims(agent.row.scope, facts.labels, f"agent {facts.name!r}")
+        except (InvalidError, ForbiddenError) as error:
+            await self._enrolment.record_refusal(facts.name, link.peer, error)
             raise CloseError(CloseReason.PROTOCOL, error.message) from error
         await self._fleet.agents.record_facts(link.agent_id, facts)
         await self._reconciler.follow()

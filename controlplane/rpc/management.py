@@ -6,7 +6,7 @@ import hmac
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controlplane.fleet import Fleet
@@ -42,6 +42,7 @@ class ManagementEdge:
         sessions: Sessions,
         fleet: Fleet,
         tokens: Tokens,
+        channel: Callable[[], str],
         dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
         self._token = token.encode()
@@ -51,6 +52,7 @@ class ManagementEdge:
         self._sessions = sessions
         self._fleet = fleet
         self._tokens = tokens
+        self._channel = channel
         self._dump = dump
 
     async def authenticate(self, credential: str, peer: str) -> Caller:
@@ -131,7 +133,7 @@ class ManagementEdge:
         return api.ListVariablesResponse(variables=await self._fleet.agents.list_variables())
 
     async def create_token(self, request: api.CreateTokenRequest, caller: Caller) -> api.CreateTokenResponse:
-        return await self._tokens.create(request, author=caller.name)
+        return replace(await self._tokens.create(request, author=caller.name), channel=self._channel())
 
     async def list_tokens(self, request: api.ListTokensRequest, caller: Caller) -> api.ListTokensResponse:
         return api.ListTokensResponse(tokens=await self._tokens.list())

@@ -87,6 +87,8 @@ TOKENS: Listing[Token] = Listing(
         Column("EXPIRES", lambda t: when(t.expires_at)),
         Column("USED", lambda t: f"{t.uses}/{t.max_uses or 'any'}"),
         Column("LABELS", lambda t: labels_text(t.labels)),
+        Column("MAY CLAIM", lambda t: t.scope or "any"),
+        Column("FROM", lambda t: ", ".join(t.networks) or "anywhere"),
         Column("BY", lambda t: t.author),
         Column("REVOKED", lambda t: "yes" if t.revoked else "no"),
         Column("DESCRIPTION", lambda t: t.description),

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from controlplane.identity.secret import Kind, mint, take_apart
+from controlplane.identity.throttle import FAILURES
 from controlplane.model import AgentRow, TokenRow
 from headrace import api
-from headrace.errors import ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
+from headrace.errors import ForbiddenError, InvalidError, NotFoundError, OverloadedError, UnauthenticatedError
 from headrace.messages import EnrollRequest, EnrollResponse
 from headrace.types import AgentState, Engine, EngineInfo, Facts
 from tests.controlplane.conftest import Rules
@@ -115,16 +116,30 @@ async def test_a_refused_enrolment_makes_no_agent_and_is_an_event(rules: Rules) 
 
 
 async def test_a_flood_of_refusals_writes_few_events(rules: Rules) -> None:
-    for _ in range(50):
+    for _ in range(FAILURES):
         with pytest.raises(UnauthenticatedError):
             await enroll(rules, "hrb_x.y")
+    for _ in range(50):
+        with pytest.raises(OverloadedError, match=r"too many enrolments from .* failed; .* looked at in 60 s"):
+            await enroll(rules, "hrb_x.y")
     events = [event for event in await rules.events() if event.kind == "agent.refused"]
-    assert len(events) == 30
-    assert "further refusals of this minute are not recorded" in events[-1].message
+    assert len(events) == FAILURES
+    assert "further refusals of this source are not recorded for a minute" in events[-1].message
     rules.clock.advance(60)
     with pytest.raises(UnauthenticatedError):
         await enroll(rules, "hrb_x.y")
-    assert len([event for event in await rules.events() if event.kind == "agent.refused"]) == 31
+    assert len([event for event in await rules.events() if event.kind == "agent.refused"]) == FAILURES + 1
+
+
+async def test_a_flood_locks_out_neither_another_source_nor_a_good_token_of_the_same(rules: Rules) -> None:
+    for _ in range(FAILURES + 1):
+        with pytest.raises((UnauthenticatedError, OverloadedError)):
+            await enroll(rules, "hrb_x.y")
+    with pytest.raises(UnauthenticatedError):  # another source still gets its own answer, and its own event
+        await rules.enrolment.enroll(EnrollRequest(token="hrb_x.y", facts=Facts(name="b")), peer="ipv4:10.0.0.9:1")
+    assert "b at ipv4:10.0.0.9:1: unknown" in (await rules.events())[-1].message
+    made = await token(rules)
+    assert (await enroll(rules, made.secret)).agent_id
 
 
 @pytest.mark.parametrize(

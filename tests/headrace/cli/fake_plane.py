@@ -42,6 +42,7 @@ class FakePlane:
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
     tokens: dict[str, Token] = field(default_factory=dict)
+    channel: str = "plane.example:8402"
     events: list[Event] = field(default_factory=list)
     results: tuple[CommandResult, ...] = ()
     phases: Sequence[Mapping[str, Workload]] = ()
@@ -209,16 +210,22 @@ class FakePlane:
         max_uses: int = 0,
         labels: Mapping[str, str] | None = None,
         description: str = "",
+        max_agents: int = 0,
+        scope: str = "",
+        networks: Sequence[str] = (),
     ) -> CreateTokenResponse:
         token = Token(
             id="t1",
-            max_uses=max_uses,
+            max_uses=max_uses or (0 if max_agents else 1),
             labels=labels or {},
             expires_at=AT + timedelta(seconds=ttl_seconds),
             author="ann",
+            max_agents=max_agents,
+            scope=scope,
+            networks=tuple(networks),
         )
         self.tokens[token.id] = token
-        return CreateTokenResponse(token=token, secret="hrb_t1.secret")
+        return CreateTokenResponse(token=token, secret="hrb_t1.secret", channel=self.channel)
 
     async def list_tokens(self) -> tuple[Token, ...]:
         return tuple(self.tokens.values())

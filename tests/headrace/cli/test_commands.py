@@ -442,6 +442,44 @@ def test_a_token_is_printed_once_and_alone(run: Run, plane: FakePlane) -> None:
     assert plane.tokens["t1"].revoked
 
 
+def test_a_token_says_what_it_is_good_for_and_who_came_with_it(run: Run, plane: FakePlane) -> None:
+    made = run(
+        "token create --agents 50 --selector-allow role=edge --selector-allow zone --cidr 10.0.0.0/8 --cidr fd00::/8"
+    )
+    assert "for any number of agents, 50 at one time" in made.err
+    plane.agents["a"] = replace(plane.agents["a"], token_id="t1")
+    document = json.loads(run("token show t1 -o json").out)
+    assert document["scope"] == "role=edge,zone"
+    assert document["networks"] == ["10.0.0.0/8", "fd00::/8"]
+    assert [agent["id"] for agent in document["agents"]] == ["id-a"]
+    shown = run("token show t1").out
+    for fact in ("role=edge,zone", "10.0.0.0/8, fd00::/8", "any number", "50"):
+        assert fact in shown
+    assert "hrb_" not in shown
+    missing = run("token show t9")
+    assert missing.code == 3
+    assert "there is no token 't9'" in missing.err
+
+
+def test_a_token_document_has_the_secret_as_token_and_the_address_of_the_channel(run: Run, plane: FakePlane) -> None:
+    document = json.loads(run("token create -o json").out)
+    assert (document["id"], document["token"], document["server"]) == ("t1", "hrb_t1.secret", "plane.example:8402")
+
+
+def test_a_token_in_a_form_needs_an_address_that_agents_can_reach(run: Run, plane: FakePlane) -> None:
+    assert run("token create --format env").out == (
+        "HEADRACE_AGENT_SERVER=plane.example:8402\nHEADRACE_AGENT_TOKEN=hrb_t1.secret\n"
+    )
+    plane.channel = "0.0.0.0:8402"
+    refused = run("token create --format command")
+    assert refused.code == 2
+    assert "0.0.0.0:8402" in refused.err
+    assert "--channel" in refused.err
+    assert plane.tokens["t1"].revoked
+    assert "--server h:1" in run("token create --format command --channel h:1").out
+    assert run("token create --format env -o json").code == 2
+
+
 def test_events_are_oldest_first_and_watched_from_there(run: Run, plane: FakePlane) -> None:
     plane.events = [
         Event(revision=1, at=AT, kind="pipeline.applied", actor="ann", pipeline="nginx", message="revision 1"),
