@@ -107,10 +107,21 @@ def option(
     return field(metadata=metadata) if required else field(default=() if spec.repeated else default, metadata=metadata)
 
 
+def included(shape: type) -> Any:
+    """A dataclass field that holds another Config class, whose properties are then the plugin's own."""
+    return field(default_factory=shape, metadata={"included": shape})
+
+
 @cache
 def options_of(shape: type) -> tuple[tuple[str, Option], ...]:
-    """The fields of a Config class by name, each with its option, whose own names are filled in."""
-    declared = [(spec.name, spec.metadata["option"]) for spec in fields(shape)]
+    """The fields of a Config class by name, each with its option, whose names are filled in; included ones, too."""
+    inner = (spec.metadata["included"] for spec in fields(shape) if "included" in spec.metadata)
+    return (*_own_options(shape), *(found for other in inner for found in options_of(other)))
+
+
+@cache
+def _own_options(shape: type) -> tuple[tuple[str, Option], ...]:
+    declared = [(spec.name, spec.metadata["option"]) for spec in fields(shape) if "included" not in spec.metadata]
     return tuple((name, spec if spec.names else replace(spec, names=(name,))) for name, spec in declared)
 
 
@@ -145,8 +156,9 @@ def read(
 
 
 def _fill(shape: type, given: Mapping[tuple[str, ...], list[tuple[str, Any]]]) -> Any:
-    arguments: dict[str, Any] = {}
-    for name, spec in options_of(shape):
+    inner = {spec.name: spec.metadata["included"] for spec in fields(shape) if "included" in spec.metadata}
+    arguments: dict[str, Any] = {name: _fill(other, given) for name, other in inner.items()}
+    for name, spec in _own_options(shape):
         values = given.get(spec.names)
         if not values:
             continue

@@ -1,9 +1,7 @@
 """Just enough of an HTTP/1.1 client for outputs: one request at a time on an asyncio stream, answers bounded."""
 
 import asyncio
-import ssl
 from dataclasses import dataclass
-from typing import Self
 
 MAX_BODY = 65536
 MAX_HEADERS = 100
@@ -15,7 +13,7 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `keep` says whether the connection may be used again. `body` has at most MAX_BODY bytes."""
+    """An answer; `keep` says whether the connection may be used again. `body` ends where the connection's bound is."""
 
     status: int
     body: bytes
@@ -25,14 +23,10 @@ class Response:
 class Connection:
     """One connection. OSError and EOFError mean that it is of no more use; so does a cancelled request."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, max_body: int = MAX_BODY) -> None:
         self._reader = reader
         self._writer = writer
-
-    @classmethod
-    async def open(cls, host: str, port: int, *, ssl_context: ssl.SSLContext | None, server_name: str | None) -> Self:
-        """Connect. Raises OSError."""
-        return cls(*await asyncio.open_connection(host, port, ssl=ssl_context, server_hostname=server_name))
+        self._max_body = max_body
 
     @property
     def is_closed(self) -> bool:
@@ -91,10 +85,10 @@ class Connection:
                 length = int(fields["content-length"])
             except ValueError:
                 raise ProtocolError("the answer's length is not a number") from None
-            if length > MAX_BODY:
-                return await self._reader.readexactly(MAX_BODY), False
+            if length > self._max_body:
+                return await self._reader.readexactly(self._max_body), False
             return await self._reader.readexactly(max(0, length)), True
-        return await self._reader.read(MAX_BODY), False
+        return await self._reader.read(self._max_body), False
 
     async def _chunks(self) -> tuple[bytes, bool]:
         body = b""
@@ -107,7 +101,7 @@ class Connection:
                 while await self._line():
                     pass
                 return body, True
-            if len(body) + size > MAX_BODY:
+            if len(body) + size > self._max_body:
                 return body, False
             body += await self._reader.readexactly(size)
             await self._line()

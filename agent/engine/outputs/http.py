@@ -4,19 +4,24 @@
 dropped.
 """
 
-import asyncio
-import base64
-import gzip
-import ssl
 from dataclasses import dataclass
 
-from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, TIME, InvalidProperty, option
+from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, TIME, included, option
 from agent.engine.encode import DATE_FORMATS, JSON_FORMATS, JsonFormat
-from agent.engine.http_client import Connection, ProtocolError, Response
 from agent.engine.msgpack import encode_batch
-from agent.engine.plugin import Context, PluginError, Result
+from agent.engine.plugin import Context, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
+from agent.engine.upstream import (
+    REFUSED,
+    ConnectionOptions,
+    Headers,
+    HttpUpstream,
+    Upstream,
+    basic_auth,
+    check_headers,
+    gzipped,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,28 +42,38 @@ class HttpConfig:
     http_passwd: str = option(STRING, "", help="password for basic authentication")
     log_response_payload: bool = option(BOOLEAN, True, help="log what the server answers with an error")
     response_timeout: float = option(TIME, 60, name="http.response_timeout", help="longest wait for the answer")
-    connect_timeout: float = option(TIME, 10, name="net.connect_timeout", help="longest wait for the connection")
-    keepalive: bool = option(BOOLEAN, True, name="net.keepalive", help="use a connection for more than one request")
-    tls: bool = option(BOOLEAN, False, help="use TLS")
-    tls_verify: bool = option(BOOLEAN, True, name="tls.verify", help="check the server's certificate")
-    tls_verify_hostname: bool = option(BOOLEAN, True, name="tls.verify_hostname", help="check the server's name in it")
-    tls_vhost: str | None = option(STRING, name="tls.vhost", help="name to ask the server for")
-    tls_ca_file: str | None = option(STRING, name="tls.ca_file", help="file with certificates to trust")
-    tls_ca_path: str | None = option(STRING, name="tls.ca_path", help="folder with certificates to trust")
-    tls_crt_file: str | None = option(STRING, name="tls.crt_file", help="own certificate")
-    tls_key_file: str | None = option(STRING, name="tls.key_file", help="own key")
-    tls_key_passwd: str | None = option(STRING, name="tls.key_passwd", help="password of the own key")
     allow_duplicated_headers: bool = option(BOOLEAN, True, help="taken; headers are sent as they are written")
+    connection: ConnectionOptions = included(ConnectionOptions)
 
 
-REFUSED = (
+_REFUSED = (
+    *REFUSED,
     "proxy",
     "http.read_idle_timeout",
     "oauth2.enable",
     "oauth2.token_url",
+    "oauth2.client_id",
+    "oauth2.client_secret",
+    "oauth2.user_agent",
+    "oauth2.scope",
+    "oauth2.audience",
+    "oauth2.resource",
+    "oauth2.auth_method",
+    "oauth2.jwt_key_file",
+    "oauth2.jwt_cert_file",
+    "oauth2.jwt_aud",
+    "oauth2.jwt_header",
+    "oauth2.jwt_ttl_seconds",
+    "oauth2.refresh_skew_seconds",
+    "oauth2.timeout",
+    "oauth2.connect_timeout",
     "aws_auth",
     "aws_region",
     "aws_service",
+    "aws_sts_endpoint",
+    "aws_role_arn",
+    "aws_external_id",
+    "aws_profile",
     "gelf_timestamp_key",
     "gelf_host_key",
     "gelf_short_message_key",
@@ -66,22 +81,6 @@ REFUSED = (
     "gelf_level_key",
     "body_key",
     "headers_key",
-    "ipv6",
-    "tls.debug",
-    "tls.min_version",
-    "tls.max_version",
-    "tls.ciphers",
-    "net.io_timeout",
-    "net.dns.mode",
-    "net.dns.resolver",
-    "net.dns.prefer_ipv4",
-    "net.dns.prefer_ipv6",
-    "net.keepalive_idle_timeout",
-    "net.keepalive_max_recycle",
-    "net.max_worker_connections",
-    "net.source_address",
-    "net.proxy_env_ignore",
-    "net.tcp_keepalive",
 )
 _CONTENT_TYPES = {
     "json": "application/json",
@@ -91,19 +90,18 @@ _CONTENT_TYPES = {
 }
 
 
-@outputs.register("http", HttpConfig, refused=REFUSED)
+@outputs.register("http", HttpConfig, refused=_REFUSED)
 class Http:
     """Posts records to a web server."""
 
     def __init__(self, config: HttpConfig, context: Context) -> None:
-        if not 0 < config.port < 65536:
-            raise InvalidProperty("port", "expected a port from 1 to 65535")
-        headers = [*config.header, *([(config.header_tag, "")] if config.header_tag else [])]
-        for name, value in headers:
-            if not name.isascii() or any(c in name for c in "\r\n: ") or any(c in value for c in "\r\n"):
-                raise InvalidProperty("header", f"{name!r} is not a header")
+        check_headers([*config.header, *([(config.header_tag, "")] if config.header_tag else [])])
         self._config = config
-        self._log = context.log
+        self._server = HttpUpstream(
+            Upstream(config.host, config.port, config.connection),
+            context.log,
+            response_timeout=config.response_timeout,
+        )
         self._json = JsonFormat(
             config.format,
             date_key=None if config.json_date_key.lower() == "false" else config.json_date_key,
@@ -111,98 +109,39 @@ class Http:
             escape_unicode=context.escape_unicode,
         )
         self._headers = self._fixed_headers()
-        self._ssl: ssl.SSLContext | None = None
-        self._idle: list[Connection] = []
 
     async def open(self) -> None:
-        config = self._config
-        if not config.tls:
-            return
-        try:
-            self._ssl = ssl.create_default_context(cafile=config.tls_ca_file, capath=config.tls_ca_path)
-            if config.tls_crt_file:
-                self._ssl.load_cert_chain(config.tls_crt_file, config.tls_key_file, config.tls_key_passwd)
-        except (OSError, ssl.SSLError) as error:
-            raise PluginError(f"TLS files cannot be used: {error}") from error
-        self._ssl.check_hostname = config.tls_verify and config.tls_verify_hostname
-        if not config.tls_verify:
-            self._ssl.verify_mode = ssl.CERT_NONE
+        self._server.open()
 
     async def write(self, batch: Batch) -> Result:
-        body = encode_batch(batch) if self._config.format == "msgpack" else self._json.encode(batch)
+        config = self._config
+        body = encode_batch(batch) if config.format == "msgpack" else self._json.encode(batch)
         headers = self._headers
-        if self._config.header_tag:
+        if config.header_tag:
             tag = batch.tag.translate({13: None, 10: None})
-            headers = [*headers, (self._config.header_tag, tag)]
-        if self._config.compress:
-            body = gzip.compress(body, 6)
-            headers = [*headers, ("Content-Encoding", "gzip")]
-        where = f"{self._config.host}:{self._config.port}"
-        try:
-            response = await self._request(headers, body)
-        except (OSError, TimeoutError, ProtocolError, EOFError) as error:
-            self._log.error("could not deliver to %s: %s", where, str(error) or type(error).__name__)
-            return Result.RETRY
-        return self._judge(response, where)
+            headers = [*headers, (config.header_tag, tag)]
+        if config.compress:
+            body, headers = gzipped(body, headers)
+        uri = config.uri if config.uri.startswith("/") else f"/{config.uri}"
+        return await self._server.deliver(
+            uri,
+            headers,
+            body,
+            method=config.http_method,
+            delivered=range(200, 206),
+            log_answer=config.log_response_payload,
+        )
 
     async def close(self) -> None:
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
+        self._server.close()
 
-    async def _request(self, headers: list[tuple[str, str]], body: bytes) -> Response:
+    def _fixed_headers(self) -> Headers:
         config = self._config
-        connection = self._idle.pop() if self._idle else None
-        fresh = connection is None or connection.is_closed
-        if connection is None or fresh:
-            connection = await self._connect()
-        try:
-            async with asyncio.timeout(config.response_timeout):
-                try:
-                    response = await connection.request(config.http_method, self._uri, headers, body)
-                except (OSError, EOFError):
-                    if fresh:
-                        raise
-                    connection.close()  # the server had closed a kept connection; once more on a new one
-                    connection = await self._connect()
-                    response = await connection.request(config.http_method, self._uri, headers, body)
-        except BaseException:
-            connection.close()
-            raise
-        if response.keep and config.keepalive:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        return response
-
-    async def _connect(self) -> Connection:
-        config = self._config
-        name = (config.tls_vhost or config.host) if self._ssl else None
-        async with asyncio.timeout(config.connect_timeout):
-            return await Connection.open(config.host, config.port, ssl_context=self._ssl, server_name=name)
-
-    def _judge(self, response: Response, where: str) -> Result:
-        if 200 <= response.status <= 205:
-            return Result.OK
-        said = response.body[:512].decode("utf-8", "replace") if self._config.log_response_payload else ""
-        self._log.error("%s, HTTP status=%d %s", where, response.status, said)
-        retry = not 400 <= response.status < 500 or response.status in (408, 429)
-        return Result.RETRY if retry else Result.ERROR
-
-    @property
-    def _uri(self) -> str:
-        uri = self._config.uri
-        return uri if uri.startswith("/") else f"/{uri}"
-
-    def _fixed_headers(self) -> list[tuple[str, str]]:
-        config = self._config
-        default_port = config.port == (443 if config.tls else 80)
         headers = [
-            ("Host", config.host if default_port else f"{config.host}:{config.port}"),
+            self._server.host_header,
             ("Content-Type", _CONTENT_TYPES[config.format]),
             ("User-Agent", "Fluent-Bit"),
         ]
         if config.http_user is not None:
-            secret = base64.b64encode(f"{config.http_user}:{config.http_passwd}".encode()).decode()
-            headers.append(("Authorization", f"Basic {secret}"))
+            headers.append(basic_auth(config.http_user, config.http_passwd))
         return [*headers, *config.header]

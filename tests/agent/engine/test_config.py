@@ -4,7 +4,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from agent.engine.config import BOOLEAN, COMMA_LIST, INTEGER, PAIR, SIZE, STRING, TIME, option, read, split_words
+from agent.engine.config import (
+    BOOLEAN,
+    COMMA_LIST,
+    INTEGER,
+    PAIR,
+    SIZE,
+    STRING,
+    TIME,
+    included,
+    option,
+    read,
+    split_words,
+)
 from headrace.config import Position, Property, Section, parse
 
 
@@ -53,6 +65,22 @@ def test_values_are_read_by_their_kind_and_defaults_fill_the_rest() -> None:
         rules=(("set", "a 1"), ("add", "b 2")),
     )
     assert read(section("      path: x\n"), Shape)[0] == (Shape(path=("x",)),)
+
+
+def test_an_included_class_is_filled_from_the_same_section() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Outer:
+        name_of_it: str = option(STRING, "x", help="")
+        inner: Shape = included(Shape)
+
+    (outer,), found = read(section("      path: a\n      some.flag: on\n      name_of_it: y\n"), Outer)
+    assert not found
+    assert outer == Outer(name_of_it="y", inner=Shape(path=("a",), flag=True))
+    missing = [str(fault) for fault in read(section("      count: x\n"), Outer)[1]]
+    assert [message.partition(": ")[2] for message in missing] == [
+        "input 'thing': property 'count': 'x' is not a whole number",
+        "input 'thing': required property 'path' is missing",
+    ]
 
 
 def test_rules_that_share_an_order_keep_it() -> None:
