@@ -130,8 +130,7 @@ class HttpUpstream:
     @property
     def host_header(self) -> tuple[str, str]:
         upstream = self._upstream
-        default_port = upstream.port == (443 if upstream.options.tls else 80)
-        return "Host", upstream.host if default_port else str(upstream)
+        return "Host", upstream.host if upstream.options.tls and upstream.port == 443 else str(upstream)
 
     async def deliver(
         self,
