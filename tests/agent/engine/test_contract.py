@@ -22,6 +22,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "rewrite_tag": {"rule": "$a ^x$ new false"},
     "http": {"port": 9},
     "splunk": {"port": 9, "splunk_token": "x"},
+    "loki": {"port": 9},
     "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},
     "type_converter": {"str_key": "a b int"},
     "exec": {"command": "echo x"},

@@ -20,12 +20,12 @@ import tempfile
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from agent.engine.plugin import Result
-from agent.engine.record import NANOSECONDS, Batch
+from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from tests.agent.engine.conftest import PluginKit
 from tests.processes import Program, eventually
@@ -42,12 +42,12 @@ class Listener:
         self.raw = raw
         self.sent: list[Any] = []
         self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._peers: list[tuple[asyncio.Task[None], asyncio.StreamWriter]] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._peers.append((task, writer))
         try:
             if self.raw:
                 self.sent.append(shown(await reader.read(-1)))
@@ -75,12 +75,12 @@ class Listener:
 
     @property
     def is_connected(self) -> bool:
-        return bool(self._tasks)
+        return bool(self._peers)
 
     async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _, writer in self._peers:
+            writer.close()
+        await asyncio.gather(*(task for task, _ in self._peers))
 
 
 def shown(data: bytes) -> Any:
@@ -106,7 +106,8 @@ async def listening(answers: list[dict[str, Any]], *, raw: bool) -> AsyncIterato
 
 def batch_of(case: dict[str, Any]) -> Batch:
     """The case's records, with times in nanoseconds."""
-    times = [int(datetime.fromisoformat(when + "+00:00").timestamp() * NANOSECONDS) for when, _ in case["records"]]
+    since = (datetime.fromisoformat(when) - datetime(1970, 1, 1) for when, _ in case["records"])
+    times = [one // timedelta(microseconds=1) * 1000 for one in since]
     return Batch(TAG, times, [record for _, record in case["records"]])
 
 
