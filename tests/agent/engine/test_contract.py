@@ -24,6 +24,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "splunk": {"port": 9, "splunk_token": "x"},
     "loki": {"port": 9},
     "es": {"port": 9},
+    "influxdb": {"port": 9},
     "opensearch": {"port": 9},
     "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},
     "type_converter": {"str_key": "a b int"},
