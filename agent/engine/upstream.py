@@ -1,14 +1,15 @@
 """What outputs share that go to a server: the options of the connection, TLS, kept connections, and what answers mean.
 
-`Upstream` connects; `HttpUpstream` sends requests over connections that it keeps, one for each write under way. Any
-number of requests may be under way at once.
+`Upstream` connects; `Streams` lends connections and keeps them; `HttpUpstream` sends requests over connections that it
+keeps. There is a connection for each write under way, and any number of them may be.
 """
 
 import asyncio
 import base64
 import gzip
 import ssl
-from collections.abc import Container, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from agent.engine.config import BOOLEAN, STRING, TIME, InvalidProperty, option
@@ -104,6 +105,64 @@ class Upstream:
         name = (self.options.tls_vhost or self.host) if self._ssl else None
         async with asyncio.timeout(self.options.connect_timeout):
             return await asyncio.open_connection(self.host, self.port, ssl=self._ssl, server_hostname=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A connection; `drain` returns when the kernel has all that was written."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the peer has closed it already."""
+        return self.reader.at_eof() or self.writer.is_closing()
+
+
+class Streams:
+    """Connections to one server for what speaks no HTTP; each is used by one write, then kept for the next."""
+
+    def __init__(self, upstream: Upstream, greet: Callable[[Stream], Awaitable[None]] | None = None) -> None:
+        """`greet` is what a new connection starts with."""
+        self._upstream = upstream
+        self._greet = greet
+        self._idle: list[Stream] = []
+
+    def __str__(self) -> str:
+        return str(self._upstream)
+
+    def open(self) -> None:
+        """Raises PluginError."""
+        self._upstream.open()
+
+    def close(self) -> None:
+        for stream in self._idle:
+            stream.writer.close()
+        self._idle.clear()
+
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[Stream]:
+        """A connection to use; it is closed when its use fails. Raises OSError and TimeoutError."""
+        stream = self._idle.pop() if self._idle else None
+        if stream is not None and stream.is_closed:
+            stream.writer.close()
+            stream = None
+        is_new = stream is None
+        if stream is None:
+            stream = Stream(*await self._upstream.connect())
+            stream.writer.transport.set_write_buffer_limits(0)
+        try:
+            if is_new and self._greet is not None:
+                await self._greet(stream)
+            yield stream
+        except BaseException:
+            stream.writer.close()
+            raise
+        if self._upstream.options.keepalive:
+            self._idle.append(stream)
+        else:
+            stream.writer.close()
 
 
 class HttpUpstream:

@@ -25,6 +25,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "loki": {"port": 9},
     "es": {"port": 9},
     "influxdb": {"port": 9},
+    "tcp": {"port": 9},
     "opensearch": {"port": 9},
     "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},
     "type_converter": {"str_key": "a b int"},

@@ -11,18 +11,18 @@ runs Fluent Bit on each case of `sent/splunk.json` and writes down what it sent.
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import json
 import os
 import sys
 import tempfile
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import msgpack
 
 from agent.engine.plugin import Result
 from agent.engine.record import Batch
@@ -84,12 +84,33 @@ class Listener:
 
 
 def shown(data: bytes) -> Any:
-    """Bytes as JSON can hold them: text where they are, uncompressed where they are gzip."""
+    """Bytes as JSON can hold them: text where they are, uncompressed where they are gzip; MessagePack as its values."""
+    data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     try:
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         return data.decode()
-    except (UnicodeDecodeError, OSError, zlib.error):
-        return {"base64": base64.b64encode(data).decode()}
+    except UnicodeDecodeError:
+        return {"msgpack": [_plain(value) for value in unpacked(data)]}
+
+
+def unpacked(data: bytes) -> list[Any]:
+    """The values of MessagePack data, whose maps may be written in several ways."""
+    unpacker = msgpack.Unpacker(strict_map_key=False)
+    unpacker.feed(data)
+    return list(unpacker)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case msgpack.ExtType():
+            return {f"ext {value.code}": value.data.hex()}
+        case bytes():
+            return {"bytes": shown(value)}
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+        case _:
+            return value
 
 
 @asynccontextmanager
