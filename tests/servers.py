@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL, PgBouncer and nginx, on free loopback ports, ended and erased whatever happens.
+"""Real servers for tests, on free loopback ports, ended and erased whatever happens.
 
 A server that is not installed skips the tests that need it, or fails them where HEADRACE_REQUIRE names it. Under
 pytest-xdist every worker has servers of its own.
@@ -7,6 +7,7 @@ pytest-xdist every worker has servers of its own.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import pwd
 import shutil
@@ -14,9 +15,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +34,7 @@ _PACKAGES = {
     "openssl": "openssl",
     "influxd": "influxdb",
     "victoria-metrics": "victoria-metrics",
+    "prometheus": "prometheus",
 }
 _ROLE = "headrace"
 """Owns the tests' databases, and is no superuser."""
@@ -256,6 +261,64 @@ http {{
   }}
 }}
 """
+
+
+class Prometheus:
+    """A metrics server that scrapes what it is told to, and takes remote writes."""
+
+    def __init__(self, binary: Path, folder: Path, targets: Sequence[int]) -> None:
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        job = {"job_name": "test", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in targets]}]}
+        config = {"global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"}, "scrape_configs": [job]}
+        (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+        self._program = Program(
+            [
+                binary,
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--web.enable-remote-write-receiver",
+            ],
+            folder=folder,
+            name="prometheus",
+        )
+
+    @classmethod
+    @contextmanager
+    def installed(cls, folder: Path, *targets: int) -> Iterator[Prometheus]:
+        """A running server that scrapes these ports; skips or fails the test when Prometheus is not installed."""
+        server = cls(find("prometheus", "prometheus", Path("/usr/bin")), folder, targets)
+        with server._program as program:
+            program.wait_for(lambda: server._answer("/-/ready"), what="Prometheus is ready")
+            yield server
+
+    @property
+    def log(self) -> str:
+        return self._program.output
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """What an expression gives now: each with its labels (`metric`) and its time and value (`value`)."""
+        found = json.loads(self._answer(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}"))
+        return found["data"]["result"]  # type: ignore[no-any-return]  # Prometheus's own shape
+
+    def value(self, expression: str) -> float | None:
+        """The value of the only series of an expression, or None while there is none."""
+        found = self.query(expression)
+        assert len(found) < 2, f"{expression} gives {found}"
+        return float(found[0]["value"][1]) if found else None
+
+    def metadata(self, metric: str) -> dict[str, str]:
+        """Type, help and unit, as the scraped page has them; empty before the first scrape."""
+        found = json.loads(self._answer(f"/api/v1/metadata?metric={metric}"))["data"].get(metric, [])
+        return found[0] if found else {}
+
+    def _answer(self, path: str) -> bytes:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.read()  # type: ignore[no-any-return]
+        except OSError:
+            return b""
 
 
 def find(server: str, program: str, folder: Path) -> Path:

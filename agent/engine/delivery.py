@@ -127,8 +127,9 @@ class Delivery:
         if result is Result.OK:
             self.metrics.proc_records += chunk.count
             self.metrics.proc_bytes += chunk.size
+            records, size = (chunk.count, chunk.size) if chunk.signal == "logs" else (0, 0)
             seconds = time.monotonic() - chunk.created
-            self.flows.setdefault(chunk.buffer.source, Flow()).add(chunk.count, chunk.size, seconds)
+            self.flows.setdefault(chunk.buffer.source, Flow()).add(records, size, seconds)
         return result
 
     def _conclude(self, chunk: Chunk, result: Result) -> None:

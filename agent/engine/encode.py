@@ -53,16 +53,24 @@ def plain_text(value: Any) -> str:
 
 
 def metrics_text(batch: Batch) -> bytes:
-    """Samples as Fluent Bit prints them: `2026-03-01T10:00:00.000000000Z name{label="value"} = 1`."""
-    return "".join(map(_sample_line, batch.times, batch.records)).encode("utf-8", "replace")
+    """Points as Fluent Bit prints them: `2026-03-01T10:00:00.000000000Z name{label="value"} = 1`."""
+    return "".join(map(_point_line, batch.times, batch.records)).encode("utf-8", "replace")
 
 
-def _sample_line(nanoseconds: int, sample: Record) -> str:
+def _point_line(nanoseconds: int, point: Record) -> str:
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // NANOSECONDS))
-    labels = ",".join(f'{name}="{value}"' for name, value in sample["labels"].items())
-    value = sample["value"]
-    shown = str(int(value)) if value == int(value) else repr(value)
-    return f"{whole}.{nanoseconds % NANOSECONDS:09d}Z {sample['name']}{f'{{{labels}}}' if labels else ''} = {shown}\n"
+    labels = ",".join(f'{name}="{value}"' for name, value in point["labels"].items())
+    shown = f"{{{labels}}}" if labels else ""
+    return f"{whole}.{nanoseconds % NANOSECONDS:09d}Z {point['name']}{shown} = {_point_value(point)}\n"
+
+
+def _point_value(point: Record) -> str:
+    kind = "buckets" if "buckets" in point else "quantiles"
+    steps = point.get(kind)
+    if steps is None:
+        return str(point["value"])
+    parts = ", ".join(f"{step if step == '+Inf' else f'{float(step):g}'}={value}" for step, value in steps.items())
+    return f"{{ {kind} = {{ {parts} }}, sum={point['sum']}, count={point['count']} }}"
 
 
 def seconds_text(nanoseconds: int) -> str:

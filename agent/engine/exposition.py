@@ -1,6 +1,5 @@
 """The engine's numbers in the shapes of Fluent Bit's monitoring API (pure reading of the running parts)."""
 
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -8,6 +7,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from agent.engine.metrics import Sample
+from agent.engine.points import point
+from agent.engine.prometheus import as_text
 from agent.engine.version import FOLLOWS
 
 if TYPE_CHECKING:
@@ -30,14 +31,15 @@ def as_json(engine: "Engine") -> dict[str, dict[str, dict[str, int]]]:
 
 def as_prometheus_v1(engine: "Engine") -> str:
     """`/api/v1/metrics/prometheus`: the counters with a time stamp in milliseconds."""
-    now = time.time_ns() // 1_000_000
-    return _render(_counters(engine), suffix=f" {now}")
+    now = time.time_ns()
+    return as_text(((now, point(sample, "")) for sample in _counters(engine)), with_times=True)
 
 
 def as_prometheus(engine: "Engine") -> str:
     """`/api/v2/metrics/prometheus`: counters, storage, log lines, the engine itself, and whose counters these are."""
     text = "Names the counters for as long as nothing of them is lost."
-    return _render([*samples(engine), ("headrace_engine_counters", "gauge", text, {"id": engine.counters.id}, 1)])
+    mine = ("headrace_engine_counters", "gauge", text, {"id": engine.counters.id}, 1)
+    return as_text((0, point(sample, "")) for sample in [*samples(engine), mine])
 
 
 def samples(engine: "Engine") -> list[Sample]:
@@ -121,14 +123,12 @@ def _flow_samples(engine: "Engine") -> Iterator[Sample]:
     for part in engine.pipeline.parts.outputs if engine.pipeline else ():
         for source, flow in part.delivery.flows.items() if part.delivery else ():
             label = {"input": source, "output": part.name}
-            yield "fluentbit_routing_logs_records_total", "counter", "Records that were delivered.", label, flow.records
-            yield "fluentbit_routing_logs_bytes_total", "counter", "Bytes that were delivered.", label, flow.bytes
+            if flow.records:
+                text = "Records that were delivered."
+                yield "fluentbit_routing_logs_records_total", "counter", text, label, flow.records
+                yield "fluentbit_routing_logs_bytes_total", "counter", "Bytes that were delivered.", label, flow.bytes
             name, text = "fluentbit_output_latency_seconds", "Seconds from a chunk's first record to its delivery."
-            cumulative = flow.latency.cumulative()
-            for bound, count in cumulative:
-                yield f"{name}_bucket", "histogram", text, {"le": bound, **label}, count
-            yield f"{name}_sum", "histogram", text, label, flow.latency.sum
-            yield f"{name}_count", "histogram", text, label, cumulative[-1][1]
+            yield name, "histogram", text, label, flow.latency
 
 
 def _engine_samples(engine: "Engine") -> Iterator[Sample]:
@@ -146,27 +146,6 @@ def _engine_samples(engine: "Engine") -> Iterator[Sample]:
     lines = engine.log_counter.counts.total()
     for key, value in (("enqueued", lines), ("drained", lines), ("dropped", 0)):  # written at once, never queued
         yield f"fluentbit_logger_queue_{key}_total", "counter", f"Number of log lines {key}.", {}, value
-
-
-def _render(samples: "Iterator[Sample] | list[Sample]", suffix: str = "") -> str:
-    """Samples in the text format; those of one name are put together, as the format asks."""
-    by_name: dict[str, list[str]] = {}
-    for name, kind, text, labels, value in samples:
-        family = re.sub("_(bucket|sum|count)$", "", name) if kind == "histogram" else name
-        lines = by_name.setdefault(family, [f"# HELP {family} {text}", f"# TYPE {family} {kind}"])
-        shown = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
-        lines.append(
-            f"{name}{{{shown}}} {value:g}{suffix}" if value != int(value) else _whole(name, shown, value, suffix)
-        )
-    return "".join(line + "\n" for lines in by_name.values() for line in lines)
-
-
-def _whole(name: str, labels: str, value: float, suffix: str) -> str:
-    return f"{name}{{{labels}}} {int(value)}{suffix}" if labels else f"{name} {int(value)}{suffix}"
-
-
-def _escape(label: str) -> str:
-    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _human(size: int) -> str:

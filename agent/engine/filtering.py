@@ -31,13 +31,13 @@ def filtered(
 ) -> Iterator[Batch]:
     """What the filters but those of `passed` make of a batch, and of what they emit from it.
 
-    No filter sees again what it emitted. `hold` is called when a filter keeps records for later, with the filters that
-    these have then passed. `look` sees what each filter changes.
+    No filter sees again what it emitted, and none sees metrics. `hold` is called when a filter keeps records for later,
+    with the filters that these have then passed. `look` sees what each filter changes.
     """
     work: deque[tuple[Batch, Passed]] = deque([(batch, passed)])
     while work:
         current, behind = work.popleft()
-        for part in filters.of(current.tag):
+        for part in filters.of(current.tag) if current.signal == "logs" else ():
             if part.name in behind:
                 continue
             emitter = _Emitter(work, behind | {part.name}, hold)

@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TypeAlias
 
-Sample: TypeAlias = tuple[str, str, str, dict[str, str], float]
-"""Metric name, type, help, labels, value."""
-
 
 @dataclass(slots=True)
 class InputMetrics:
@@ -53,27 +50,34 @@ class OutputMetrics:
     retried_records: int = 0
 
 
-@dataclass(slots=True)
 class Histogram:
-    """How often a value fell below each bound; `counts` has one more for the rest."""
+    """How often a value was not above each of some growing bounds; `counts` has one more for the rest."""
 
     BOUNDS = (0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0)
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(Histogram.BOUNDS) + 1))
-    sum: float = 0.0
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
 
     def add(self, value: float) -> None:
-        self.counts[bisect_left(self.BOUNDS, value)] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
     def cumulative(self) -> list[tuple[str, int]]:
         """(bound as text, how many values are not above it), ending with all of them."""
-        return list(zip((*map(str, self.BOUNDS), "+Inf"), accumulate(self.counts), strict=True))
+        return list(zip((*map(str, self.bounds), "+Inf"), accumulate(self.counts), strict=True))
+
+
+Sample: TypeAlias = tuple[str, str, str, dict[str, str], float | Histogram]
+"""Metric name, type, help, labels, value."""
 
 
 @dataclass(slots=True)
 class Flow:
-    """What one output took of one input, and how many seconds after the first record had come."""
+    """What log records one output took of one input, and how many seconds after its first one a chunk was taken."""
 
     records: int = 0
     bytes: int = 0

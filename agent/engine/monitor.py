@@ -1,42 +1,22 @@
-"""Fluent Bit's monitoring API, on asyncio streams: health, metrics, storage, plugins, hot reload, traces.
+"""Fluent Bit's monitoring API: health, metrics, storage, plugins, hot reload, traces.
 
 Same paths, fields and metric names as Fluent Bit's; `/api/v2/reload` adds what its API cannot say: whether the new
 configuration runs (`result`), why not (`error`), and which one does (`sha256` of the configuration file).
-Serves one request per turn of a connection; bounded in header size, time and connections.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import orjson
 
 from agent.engine import exposition, registry, trace_api
+from agent.engine.http_server import JSON, TEXT, HttpServer, Reply
 from agent.engine.version import FOLLOWS
 
 if TYPE_CHECKING:
     from agent.engine.engine import Engine
-
-MAX_CONNECTIONS = 100
-IDLE_SECONDS = 30.0
-MAX_BODY = 65536
-MAX_HEADERS = 100
-
-Reply: TypeAlias = tuple[int, str, bytes]
-_REASONS = {
-    200: "OK",
-    201: "Created",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-    500: "Error",
-}
-_JSON = "application/json"
-_TEXT = "text/plain; version=0.0.4"
 
 
 class Monitor:
@@ -44,77 +24,33 @@ class Monitor:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._server = HttpServer(self._answer)
         self._routes: dict[str, Callable[[], Reply]] = {
             "/": self._about,
             "/api/v1/uptime": self._uptime,
             "/api/v1/health": self._health,
             "/api/v2/health": self._health_detail,
             "/api/v1/metrics": lambda: _json(exposition.as_json(engine)),
-            "/api/v1/metrics/prometheus": lambda: (200, _TEXT, exposition.as_prometheus_v1(engine).encode()),
-            "/api/v2/metrics": lambda: (200, _TEXT, exposition.as_prometheus(engine).encode()),
-            "/api/v2/metrics/prometheus": lambda: (200, _TEXT, exposition.as_prometheus(engine).encode()),
+            "/api/v1/metrics/prometheus": lambda: (200, TEXT, exposition.as_prometheus_v1(engine).encode()),
+            "/api/v2/metrics": lambda: (200, TEXT, exposition.as_prometheus(engine).encode()),
+            "/api/v2/metrics/prometheus": lambda: (200, TEXT, exposition.as_prometheus(engine).encode()),
             "/api/v1/storage": self._storage,
             "/api/v1/plugins": self._plugins,
         }
 
     async def listen(self, host: str, port: int) -> None:
         """Bind and serve. Raises OSError."""
-        self._server = await asyncio.start_server(self._accept, host, port, limit=16384)
+        await self._server.listen(host, port)
 
     @property
     def port(self) -> int:
         """The bound port."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._server.port
 
     async def close(self) -> None:
         """Stop listening, end every connection but one that is being answered by the caller itself."""
-        if self._server is not None:
-            self._server.close()
-        others = [task for task in self._connections if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        if others:
-            await asyncio.wait(others)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            while len(self._connections) <= MAX_CONNECTIONS and await self._serve_one(reader, writer):
-                pass
-        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
-            pass  # the client is gone, too slow, or does not speak HTTP: nothing to answer
-        finally:
-            self._connections.discard(task)
-            writer.close()
-
-    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        async with asyncio.timeout(IDLE_SECONDS):
-            request_line = await reader.readline()
-            if not request_line.strip():
-                return False
-            headers = await _headers(reader)
-            length = int(headers.get("content-length") or 0)
-            method, path, version = request_line.decode("latin-1").split()
-            content = await reader.readexactly(length) if 0 <= length <= MAX_BODY else b""
-        keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close" and 0 <= length <= MAX_BODY
-        if 0 <= length <= MAX_BODY:
-            # No page in a browser has business here: there is nothing to log in to, so nothing else would keep it out.
-            refused = (403, _JSON, b"") if "origin" in headers else None
-            status, kind, body = refused or await self._answer(method, path.partition("?")[0], content)
-        else:
-            status, kind, body = 413, _JSON, b""
-        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        writer.write(
-            (head + ("\r\n" if keep else "Connection: close\r\n\r\n")).encode() + (b"" if method == "HEAD" else body)
-        )
-        async with asyncio.timeout(IDLE_SECONDS):
-            await writer.drain()
-        return keep
+        self._server.close()
+        await self._server.closed()
 
     async def _answer(self, method: str, path: str, content: bytes) -> Reply:
         if path == "/api/v2/reload":
@@ -128,8 +64,8 @@ class Monitor:
             return _json(body, status)
         route = self._routes.get(path)
         if route is None:
-            return 404, _JSON, b""
-        return route() if method in ("GET", "HEAD") else (405, _JSON, b"")
+            return 404, JSON, b""
+        return route() if method in ("GET", "HEAD") else (405, JSON, b"")
 
     async def _reload(self, method: str) -> Reply:
         engine = self._engine
@@ -144,7 +80,7 @@ class Monitor:
                 }
             )
         if method not in ("POST", "PUT"):
-            return 405, _JSON, b""
+            return 405, JSON, b""
         if not engine.service.hot_reload:
             return _json({"reload": "not enabled", "status": -1})
         if engine.is_reloading:
@@ -195,7 +131,7 @@ class Monitor:
 
     def _storage(self) -> Reply:
         if not self._engine.service.storage_metrics:
-            return 404, _JSON, b""
+            return 404, JSON, b""
         return _json(exposition.storage(self._engine))
 
     def _plugins(self) -> Reply:
@@ -207,16 +143,5 @@ class Monitor:
         return _json({"plugins": plugins})
 
 
-async def _headers(reader: asyncio.StreamReader) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for _ in range(MAX_HEADERS):
-        line = (await reader.readline()).decode("latin-1").strip()
-        if not line:
-            return headers
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    raise ValueError("too many headers")
-
-
 def _json(body: Any, status: int = 200) -> Reply:
-    return status, _JSON, orjson.dumps(body)
+    return status, JSON, orjson.dumps(body)

@@ -15,7 +15,7 @@ from agent.engine.filtering import Hold, Passed, filtered, processed
 from agent.engine.logs import ROOT as LOG
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Parts
 from agent.engine.plugin import Ack, Held
-from agent.engine.record import Batch
+from agent.engine.record import Batch, Signal
 from agent.engine.remainder import Remainder, keep_rest
 from agent.engine.router import Routes
 from agent.engine.service import Service
@@ -48,6 +48,7 @@ class Pipeline:
         self._dirty = asyncio.Event()
         self._filters: Routes[FilterPart] = Routes(())
         self._outputs: Routes[OutputPart] = Routes(())
+        self._untaken: set[tuple[str, Signal]] = set()
         self._retirements: set[asyncio.Task[None]] = set()
         self._flusher = tasks.create_task(self._flush(), name="flush")
 
@@ -186,7 +187,12 @@ class Pipeline:
         return hold
 
     def _send(self, chunk: Chunk) -> None:
-        able = [part for part in self._outputs.of(chunk.tag) if chunk.signal in part.signals]
+        meant = self._outputs.of(chunk.tag)
+        able = [part for part in meant if chunk.signal in part.signals]
+        if meant and not able and (chunk.tag, chunk.signal) not in self._untaken:
+            self._untaken.add((chunk.tag, chunk.signal))
+            names = ", ".join(part.name for part in meant)
+            LOG.warning("[router] %s of tag %r are dropped: none of %s takes them", chunk.signal, chunk.tag, names)
         takers = [part for part in able if part.name not in chunk.done]
         chunk.waiting = {part.name for part in takers}
         if not takers:

@@ -23,7 +23,7 @@ class Batch:
 
     `times` and `records` have the same length; `metadata` is None while every record's is empty, else has that length
     too. `size` is the number of bytes that the records came from: a measure for limits and metrics, not an exact one.
-    Of signal `metrics` each record is a sample: `name`, `labels`, `value`; only some outputs take those, and no filter.
+    Of signal `metrics` each record is a point (`agent.engine.points`); only some outputs take those, and no filter.
     """
 
     tag: str

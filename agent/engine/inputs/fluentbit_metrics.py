@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from agent.engine.config import BOOLEAN, TIME, InvalidProperty, option
 from agent.engine.metrics import Sample
 from agent.engine.plugin import Context, Inlet
-from agent.engine.record import Batch, Record
+from agent.engine.points import point, snapshot
+from agent.engine.record import Batch
 from agent.engine.registry import inputs
 
 _SCRAPES = "fluentbit_input_metrics_scrapes_total"
@@ -48,11 +49,5 @@ class FluentbitMetrics:
     def _scraped(self) -> Batch:
         self._scrapes += 1
         own: Sample = (_SCRAPES, "counter", "Number of looks.", {"name": self._context.name}, self._scrapes)
-        records = [_record(sample) for sample in [*self._context.own_metrics(), own]]
-        now, size = self._context.clock(), sum(len(record["name"]) for record in records)
-        return Batch(self._context.tag, [now] * len(records), records, None, size, "metrics")
-
-
-def _record(sample: Sample) -> Record:
-    name, kind, text, labels, value = sample
-    return {"name": name, "type": kind, "help": text, "labels": labels, "value": value}
+        points = [point(sample, self._context.name) for sample in [*self._context.own_metrics(), own]]
+        return snapshot(self._context.tag, self._context.clock(), points)

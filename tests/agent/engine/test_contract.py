@@ -1,13 +1,16 @@
 """What every plugin must hold, whichever it is; a new one is taken in by itself."""
 
 import asyncio
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
 
 from agent.engine.config import options_of, read
+from agent.engine.metrics import Histogram, Sample
 from agent.engine.plugin import FilterSettings, InputSettings, OutputSettings, Result
+from agent.engine.points import point, snapshot
 from agent.engine.record import Batch
 from agent.engine.registry import Registration, Registry, discover, filters, inputs, outputs, processors
 from agent.engine.schema import schema
@@ -27,6 +30,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "influxdb": {"port": 9},
     "tcp": {"port": 9},
     "opensearch": {"port": 9},
+    "prometheus_exporter": {"host": "127.0.0.1", "port": 0},
     "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},
     "type_converter": {"str_key": "a b int"},
     "exec": {"command": "echo x"},
@@ -155,10 +159,14 @@ async def test_an_output_does_not_change_what_it_is_given(
 ) -> None:
     instance = make(plugins, outputs, plugin.name)
     await instance.open()
-    batch = Batch("tag", [1, 2], [{"a": "é", "n": [1, {"b": None}]}, {}], [{"m": 1}, {}], 10)
-    expected = Batch("tag", [1, 2], [{"a": "é", "n": [1, {"b": None}]}, {}], [{"m": 1}, {}], 10)
-    assert await instance.write(batch) in (Result.OK, Result.RETRY)
-    assert batch == expected
+    logs = Batch("tag", [1, 2], [{"a": "é", "n": [1, {"b": None}]}, {}], [{"m": 1}, {}], 10)
+    samples: list[Sample] = [("a", "gauge", "A.", {"b": "é"}, 1.5), ("h", "histogram", "H.", {}, Histogram((1.0,)))]
+    metrics = snapshot("tag", 1, [point(sample, "test.0") for sample in samples])
+    for batch in (logs, metrics):
+        if batch.signal in plugin.signals:
+            expected = deepcopy(batch)
+            assert await instance.write(batch) in (Result.OK, Result.RETRY)
+            assert batch == expected
     await instance.close()
 
 
