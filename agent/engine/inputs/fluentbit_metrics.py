@@ -1,10 +1,10 @@
 """Input `fluentbit_metrics`: the engine's own metrics, now and then, for outputs that take metrics."""
 
-import asyncio
 from dataclasses import dataclass
 
 from agent.engine.config import BOOLEAN, TIME, InvalidProperty, option
 from agent.engine.metrics import Sample
+from agent.engine.pace import every
 from agent.engine.plugin import Context, Inlet
 from agent.engine.points import point, snapshot
 from agent.engine.record import Batch
@@ -36,12 +36,8 @@ class FluentbitMetrics:
         pass
 
     async def run(self, inlet: Inlet) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + (0 if self._config.scrape_on_start else self._config.scrape_interval)
-        while True:
-            await asyncio.sleep(max(0.0, due - loop.time()))
+        async for _ in every(self._config.scrape_interval, at_once=self._config.scrape_on_start):
             await inlet.push(self._scraped())
-            due = max(due + self._config.scrape_interval, loop.time())
 
     async def close(self) -> None:
         pass
