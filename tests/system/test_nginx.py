@@ -109,7 +109,7 @@ CHANGES: tuple[Callable[[dict[str, Any], int], None], ...] = (
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("changes", [5, pytest.param(40, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("changes", [5, pytest.param(40, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])])
 def test_every_request_arrives_through_changes_and_rotations(
     nginx: Nginx, tmp_path: Path, engine: str, changes: int
 ) -> None:
