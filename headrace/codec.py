@@ -1,7 +1,8 @@
 """The only translator between the wire and the dataclasses of `types`, `messages` and `api`.
 
-A dataclass and the message of its name have the same fields, so a writer and a reader per class, built from both at
-import time, serve all of them; a field that only one side has fails the import. Rules for what the wire cannot say:
+A dataclass and the message of its name have the same fields, so a writer and a reader per class serve all of them. They
+are built from both at their first use, since no program needs them all; a field that only one side has is a TypeError
+then. Rules for what the wire cannot say:
 
 - an enum value that is unspecified, or newer than this version, becomes the field's default;
 - a missing message or time becomes None, and a ProtocolError where the field needs one;
@@ -114,16 +115,16 @@ _BODY_CLASS: Mapping[type[Message], Mapping[str, type[Any]]] = {
 _BODY_FIELD: Mapping[type[Message], Mapping[type[Any], str]] = {
     envelope: {cls: name for name, cls in bodies.items()} for envelope, bodies in _BODY_CLASS.items()
 }
-_WRITERS: dict[type[Any], _Write] = {}
-_READERS: dict[type[Any], _Read] = {}
 
 
-def _register(cls: type[Any]) -> tuple[_Write, _Read]:
-    """The class's writer and reader, built after those of the classes that it holds."""
-    if cls not in _WRITERS:
-        fields = _fields(cls)
-        _WRITERS[cls], _READERS[cls] = _build_writer(cls, fields), _build_reader(cls, fields)
-    return _WRITERS[cls], _READERS[cls]
+class _Built(dict[type[Any], Callable[[Any], Any]]):
+    """Writers, or readers, by class; each is built when it is asked for, after those of the classes that it holds."""
+
+    def __init__(self, build: Callable[[type[Any], list[_Field]], Callable[[Any], Any]]) -> None:
+        self._build = build
+
+    def __missing__(self, cls: type[Any]) -> Callable[[Any], Any]:
+        return self.setdefault(cls, self._build(cls, _fields(cls)))
 
 
 def _build_writer(cls: type[Any], fields: list[_Field]) -> _Write:
@@ -180,7 +181,7 @@ def _encoder(hint: Any, wire: FieldDescriptor) -> _Encode:
         return {member: number for number, member in _members(inner, wire).items()}.__getitem__
     if wire.message_type is None:
         return _identity
-    one: _Encode = _timestamp if inner is datetime else _register(inner)[0]
+    one: _Encode = _timestamp if inner is datetime else _WRITERS[inner]
     return (lambda items: [one(item) for item in items]) if wire.is_repeated else one
 
 
@@ -199,7 +200,7 @@ def _reading(
         if wire.is_repeated:
             return f"tuple({item})"
         return f"{item} if {is_set} else None" if wire.has_presence else item
-    scope[convert] = _datetime if inner is datetime else _register(inner)[1]
+    scope[convert] = _datetime if inner is datetime else _READERS[inner]
     if wire.is_repeated:
         return f"tuple([{convert}(item) for item in {item}])"
     if optional:
@@ -275,5 +276,5 @@ def _inner(hint: Any) -> tuple[Any, bool]:
     return hint, False
 
 
-for _cls in _DATACLASSES.values():
-    _register(_cls)
+_WRITERS: Mapping[type[Any], _Write] = _Built(_build_writer)
+_READERS: Mapping[type[Any], _Read] = _Built(_build_reader)
