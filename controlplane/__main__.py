@@ -17,7 +17,9 @@ from pathlib import Path
 
 from controlplane.app import opened, serve
 from controlplane.fleet.lifecycle import Timings
-from controlplane.settings import METRICS, Door, Settings
+from controlplane.metrics import DEFAULT, NONE, STORES
+from controlplane.metrics.cleaning import DEFAULT_LABELS
+from controlplane.settings import Door, Settings
 from controlplane.stopping import Stop
 from controlplane.telemetry import configure_logs
 from headrace.errors import HeadraceError, InvalidError
@@ -117,6 +119,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         data_dir=options.data_dir,
         state=options.state,
         metrics=options.metrics,
+        metric_labels=tuple(options.metric_label or DEFAULT_LABELS),
         http=Door(address=options.http, insecure=options.http_insecure),
         grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
         channel=Door(address=options.channel, insecure=options.channel_insecure),
@@ -189,7 +192,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--management-token-file", type=Path, metavar="FILE", help="the token to ask for (default: a fresh one)"
     )
-    command.add_argument("--metrics", default="none", help=f"metric store; there is: {', '.join(METRICS)}")
+    command.add_argument(
+        "--metrics",
+        default=DEFAULT,
+        metavar="URL",
+        help=f"metric store: {', '.join((NONE, *STORES))} (default: SQLite in the data folder)",
+    )
+    command.add_argument(
+        "--metric-label",
+        action="append",
+        metavar="KEY",
+        help=f"label of agents that is a tag of their metrics; may be repeated (default: {', '.join(DEFAULT_LABELS)})",
+    )
     command.add_argument("--heartbeat", type=float, default=20.0, metavar="SECONDS")
     command.add_argument("--suspect", type=float, metavar="SECONDS", help="silence (default: 3 heartbeats)")
     command.add_argument("--lost", type=float, metavar="SECONDS", help="silence (default: 5 heartbeats)")

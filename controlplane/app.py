@@ -32,6 +32,9 @@ from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.http import HttpDoor
 from controlplane.identity import Authority, Claims, Enrolment, Tokens
+from controlplane.metrics import MetricStore, open_metric_store
+from controlplane.metrics.buffer import Buffer
+from controlplane.metrics.intake import MetricIntake
 from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
 from controlplane.rpc.channel import ChannelEdge
@@ -99,8 +102,8 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
     """A control plane that serves for as long as the block lasts; enter and leave it in one task."""
     stop = stop or Stop()
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with opened(settings.state_url) as store:
-        parts = _Parts(settings, store)
+    async with opened(settings.state_url) as store, _metrics(settings) as metric_store:
+        parts = _Parts(settings, store, metric_store)
         async with store.read() as reader:
             await follow(parts.view, reader)
         async with asyncio.TaskGroup() as tasks:
@@ -116,10 +119,24 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
                     task.cancel()
 
 
+@asynccontextmanager
+async def _metrics(settings: Settings) -> AsyncIterator[MetricStore | None]:
+    """The metric store that is asked for, open for as long as the block lasts."""
+    store = open_metric_store(settings.metrics, data_dir=settings.data_dir)
+    if store is None:
+        yield None
+        return
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 class _Parts:
     """Everything, built in the order in which it is needed."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, metric_store: MetricStore | None) -> None:
         def clock() -> datetime:
             return datetime.now(UTC)
 
@@ -137,6 +154,14 @@ class _Parts:
         self.intake = Intake(
             store=store, view=self.view, clock=clock, rng=rng, meters=self.meters, limits=settings.limits
         )
+        self.metric_store = metric_store
+        self.metric_buffer: Buffer | None = None
+        metric_intake: MetricIntake | None = None
+        if metric_store is not None:
+            self.metric_buffer = Buffer(metric_store, meters=self.meters, monotonic=time.monotonic, rng=rng)
+            metric_intake = MetricIntake(
+                self.metric_buffer, view=self.view, meters=self.meters, labels=settings.metric_labels, clock=clock
+            )
         self.fleet = Fleet.over(
             store=store,
             view=self.view,
@@ -183,6 +208,7 @@ class _Parts:
             enrolment=Enrolment(store=store, clock=clock),
             claims=self.claims,
             intake=self.intake,
+            metrics=metric_intake,
             history=History(store=store),
             fleet=self.fleet,
             reconciler=self.reconciler,
@@ -228,7 +254,11 @@ class _Parts:
 
     def background(self) -> dict[str, Coroutine[None, None, None]]:
         """What runs beside the doors, by the name of its task."""
+        metrics: dict[str, Coroutine[None, None, None]] = {}
+        if self.metric_store is not None and self.metric_buffer is not None:
+            metrics = {"metric store": self.metric_store.run(), "writer of metrics": self.metric_buffer.run()}
         return {
+            **metrics,
             "change log": self.changes.run(),
             "reconciler": self.reconciler.run(),
             "writer of reports": self.intake.run(),

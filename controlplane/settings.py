@@ -9,13 +9,13 @@ from typing import Literal
 
 from controlplane import guard
 from controlplane.fleet.lifecycle import Timings
+from controlplane.metrics import DEFAULT
+from controlplane.metrics.cleaning import DEFAULT_LABELS, check_labels
 from headrace.errors import InvalidError
 from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.security import ServerTls
 
 LogFormat = Literal["console", "json"]
-METRICS = ("none",)
-"""The metric stores that this version has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,10 @@ class Settings:
 
     data_dir: Path
     state: str = ""
-    metrics: str = "none"
+    metrics: str = DEFAULT
+    """A URL, `sqlite`, or `none`."""
+    metric_labels: tuple[str, ...] = DEFAULT_LABELS
+    """Of agents, that become tags of their metrics."""
     http: Door = Door(address="127.0.0.1:8400")
     grpc: Door = Door(address="127.0.0.1:8401")
     channel: Door = Door(address="127.0.0.1:8402")
@@ -49,8 +52,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises InvalidError for settings that contradict each other."""
-        if self.metrics not in METRICS:
-            raise InvalidError(f"metric store {self.metrics!r} is not in this version; there is: {', '.join(METRICS)}")
+        check_labels(self.metric_labels)
         steps = (0.0, self.heartbeat_s, self.timings.suspect, self.timings.lost, self.timings.gone)
         if any(shorter >= longer for shorter, longer in pairwise(steps)):
             raise InvalidError("times must grow: heartbeat, suspect, lost, gone")

@@ -106,6 +106,8 @@ class SqliteMetricStore:
                 await self.keep_up()
             except StoreUnavailableError as error:
                 log.warning("upkeep of metrics has to wait", error=error.message)
+            except Exception:  # of metrics alone; the control plane has more to do
+                log.exception("upkeep of metrics failed")
 
     async def keep_up(self) -> None:
         """All that is due now is rolled up and deleted, transaction by transaction."""

@@ -12,6 +12,7 @@ from controlplane.identity import Authority, Claimed, Claims, Enrolment
 from controlplane.identity.enrolment import check_facts
 from controlplane.identity.ownership import Verdict
 from controlplane.identity.scope import check_claims
+from controlplane.metrics.intake import MetricIntake
 from controlplane.model import CommandRow
 from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
@@ -54,6 +55,7 @@ class ChannelEdge:
         enrolment: Enrolment,
         claims: Claims,
         intake: Intake,
+        metrics: MetricIntake | None,
         history: History,
         fleet: Fleet,
         reconciler: Reconciler,
@@ -67,6 +69,7 @@ class ChannelEdge:
         self._enrolment = enrolment
         self._claims = claims
         self._intake = intake
+        self._metrics = metrics
         self._history = history
         self._fleet = fleet
         self._reconciler = reconciler
@@ -118,6 +121,7 @@ class ChannelEdge:
             heartbeat_ms=self._heartbeat_ms,
             want_facts=agent is None or hello.facts_digest != agent.digest,
             want_workloads=hello.workloads_digest != workloads_digest(session.workloads.values()),
+            metrics=self._metrics is not None,
         )
 
     async def opened(self, link: Link) -> None:
@@ -168,8 +172,10 @@ class ChannelEdge:
         await self._fleet.blobs.put(agent_id, sha256, data)
 
     async def report(self, agent_id: str, request: ReportRequest) -> ReportResponse:
-        """Welcome says that there are no metrics, so no agent should try."""
-        raise UnavailableError("this control plane has no metric store; Welcome said so")
+        """See `MetricIntake`; where there are no metrics Welcome said so, and no agent should try."""
+        if self._metrics is None:
+            raise UnavailableError("this control plane keeps no metrics; Welcome said so")
+        return await self._metrics.report(agent_id, request)
 
     async def _record(self, link: Link, facts: Facts) -> None:
         try:

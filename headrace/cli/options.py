@@ -49,6 +49,15 @@ State: TypeAlias = Annotated[
     str,
     typer.Option("--state", help="The state store; else SQLite in the data folder.", metavar="URL", show_default=False),
 ]
+Metrics: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--metrics",
+        help="The metric store: sqlite, influxdb://…, none; else SQLite in the data folder.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
 DataDir: TypeAlias = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="HEADRACE_DATA_DIR", help="Where everything is kept.", metavar="DIR"),

@@ -27,6 +27,7 @@ def serve(
     context: typer.Context,
     data_dir: options.DataDir = None,
     state: options.State = "",
+    metrics: options.Metrics = "",
     http: options.Http = options.HTTP_ADDRESS,
     grpc: options.Grpc = options.GRPC_ADDRESS,
     channel: options.Channel = options.CHANNEL_ADDRESS,
@@ -44,15 +45,18 @@ def serve(
         channel_insecure=channel_insecure,
     )
     programs.become(
-        programs.CONTROL_PLANE, [*arguments(programs.data_dir(data_dir), state=state, doors=doors), *context.args]
+        programs.CONTROL_PLANE,
+        [*arguments(programs.data_dir(data_dir), state=state, metrics=metrics, doors=doors), *context.args],
     )
 
 
-def arguments(folder: Path, *, state: str, doors: Doors) -> Iterator[str]:
+def arguments(folder: Path, *, state: str, metrics: str, doors: Doors) -> Iterator[str]:
     """What the control plane is started with."""
     yield from ("serve", "--data-dir", str(folder))
     if state:
         yield from ("--state", state)
+    if metrics:
+        yield from ("--metrics", metrics)
     yield from ("--http", doors.http, "--grpc", doors.grpc, "--channel", doors.channel)
     for name, insecure in (
         ("http", doors.http_insecure),

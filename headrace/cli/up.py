@@ -39,6 +39,7 @@ _AGENT_GRACE_S, _PLANE_GRACE_S = 20.0, 15.0
 def up(
     data_dir: options.DataDir = None,
     state: options.State = "",
+    metrics: options.Metrics = "",
     http: options.Http = options.HTTP_ADDRESS,
     grpc: options.Grpc = options.GRPC_ADDRESS,
     channel: options.Channel = options.CHANNEL_ADDRESS,
@@ -64,7 +65,7 @@ def up(
         grpc_insecure=grpc_insecure,
         channel_insecure=channel_insecure,
     )
-    serve = (*arguments(folder, state=state, doors=doors), *_LOGS)
+    serve = (*arguments(folder, state=state, metrics=metrics, doors=doors), *_LOGS)
     raise typer.Exit(asyncio.run(_Up(folder=folder, serve=serve, engine=engine, demo=demo).run()))
 
 

@@ -1,0 +1,107 @@
+"""Metrics through the real doors: an agent's Report stream in, the store behind it, and control undisturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from controlplane.metrics.sqlite import SqliteMetricStore
+from controlplane.metrics.vocabulary import Selection
+from headrace import codec
+from headrace.connection import Connection
+from headrace.errors import UnavailableError
+from headrace.messages import ReportRequest, ReportResponse, Samples, Series
+from headrace.rpcs import CHANNEL
+from headrace.testing import FakeAgent
+from tests.controlplane.conftest import Start, manifest
+from tests.controlplane.metrics.conftest import opened
+from tests.influxd import Influxd
+from tests.processes import eventually
+
+SERIES = (
+    Series(id=1, name="fluentbit_input_records_total", tags={"pipeline": "edge", "plugin": "dummy.0"}),
+    Series(id=2, name="fluentbit_output_proc_records_total", tags={"pipeline": "edge", "plugin": "null.0"}),
+)
+
+
+async def send(agent: FakeAgent, target: str, *requests: ReportRequest) -> list[ReportResponse]:
+    """What is answered on one Report stream."""
+    answers: list[ReportResponse] = []
+    connection = Connection(target, credential=agent.identity().credential)
+    try:
+        stream = connection.raw_stream(CHANNEL["Report"])
+        for request in requests:
+            await stream.write(codec.encode(request))
+            data: Any = await stream.read()
+            answers.append(codec.decode(ReportResponse, data))
+        await stream.done_writing()
+    except grpc.aio.AioRpcError as failure:
+        raise connection.error(failure) from failure
+    finally:
+        await connection.close()
+    return answers
+
+
+def batches(count: int, *, every_s: float = 10.0, rate: float = 10.0) -> list[ReportRequest]:
+    """Ending now: `rate` records come in each second, and go out."""
+    start = datetime.now(UTC) - timedelta(seconds=every_s * (count - 1))
+    return [
+        ReportRequest(
+            sequence=number + 1,
+            series=SERIES if number == 0 else (),
+            samples=(
+                Samples(
+                    at=start + timedelta(seconds=every_s * number),
+                    series=(1, 2),
+                    values=(rate * every_s * number, rate * every_s * number),
+                ),
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+async def test_what_an_agent_reports_is_acknowledged_and_in_the_file(start: Start, tmp_path: Path) -> None:
+    async with start() as plane, await plane.agent(labels={"role": "edge", "shelf": "7"}) as agent:
+        answers = await send(agent, plane.running.ready.channel, *batches(3))
+        assert [answer.stored for answer in answers] == [1, 2, 3]
+    names: Sequence[str] = [series.name for series in SERIES]
+    async with opened(SqliteMetricStore(tmp_path / "d" / "metrics.db")) as store:
+        recent = await store.latest(Selection(names=tuple(names)), since_ms=0)
+        assert [one.last for one in recent] == [200.0, 200.0]
+        tags = dict(recent[0].series.tags)
+        assert tags == {"agent": agent.agent_id, "pipeline": "edge", "plugin": "dummy.0", "role": "edge"}
+
+
+async def test_without_a_store_welcome_says_so_and_a_report_is_refused_in_words(start: Start) -> None:
+    async with start(metrics="none") as plane, await plane.agent() as agent:
+        with pytest.raises(UnavailableError, match="keeps no metrics"):
+            await send(agent, plane.running.ready.channel, *batches(1))
+
+
+async def test_control_goes_on_while_the_store_is_away_and_what_was_kept_back_arrives(
+    start: Start, influxd: Influxd
+) -> None:
+    influxd.stop()
+    url = f"influxdb://127.0.0.1:{influxd.port}/metrics"
+    async with start(metrics=url) as plane, await plane.agent() as agent:
+        requests = batches(3)
+        (answer,) = await send(agent, plane.running.ready.channel, requests[0])
+        assert answer.stored == 0
+        assert answer.retry_after_ms > 0
+        await plane.client.apply_pipelines([manifest()])
+        await agent.until(lambda a: "edge" in a.observed())
+        influxd.start()
+
+        async def stored() -> bool:
+            answers = await send(agent, plane.running.ready.channel, *requests)
+            return [answer.stored for answer in answers] == [1, 2, 3]
+
+        await eventually(stored)
+        (series,) = influxd.query('SELECT count("value") FROM "fluentbit_input_records_total"', database="metrics")
+        assert series["values"][0][1] == 3
