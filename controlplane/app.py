@@ -35,6 +35,7 @@ from controlplane.identity import Authority, Claims, Enrolment, Tokens
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
 from controlplane.metrics.intake import MetricIntake
+from controlplane.metrics.reading import MetricReader
 from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
 from controlplane.rpc.channel import ChannelEdge
@@ -224,7 +225,6 @@ class _Parts:
                 version=version("headrace"),
                 replica=replica,
                 state=store.description,
-                metrics=settings.metrics,
                 started_at=clock(),
             ),
             view=self.view,
@@ -232,6 +232,14 @@ class _Parts:
             fleet=self.fleet,
             tokens=Tokens(store=store, clock=clock),
             channel=lambda: self.channel.address,
+            metrics=MetricReader(
+                metric_store,
+                view=self.view,
+                meters=self.meters,
+                labels=settings.metric_labels,
+                clock=clock,
+                trouble=lambda: self.metric_buffer.trouble if self.metric_buffer is not None else "",
+            ),
             dump=store.dump,
         )
         self.http = HttpDoor(settings.http, tls=settings.tls, ready=self._why_not_ready)

@@ -237,6 +237,21 @@ class ManagementClient:
         async for item in self._stream(request, api.WatchEventsResponse):
             yield item.event
 
+    # Metrics
+
+    async def query_metrics(self, request: api.QueryMetricsRequest) -> tuple[api.MetricLine, ...]:
+        """One metric over time, by group. Raises UnavailableError where none are kept, or their store is away."""
+        return (await self._call(request, api.QueryMetricsResponse)).lines
+
+    async def latest_metrics(self, request: api.LatestMetricsRequest) -> tuple[api.Figures, ...]:
+        """What people ask for, as it is now, by group. Raises UnavailableError as `query_metrics` does."""
+        return (await self._call(request, api.LatestMetricsResponse)).figures
+
+    async def watch_metrics(self, request: api.WatchMetricsRequest) -> AsyncIterator[tuple[api.Figures, ...]]:
+        """The same again and again."""
+        async for item in self._stream(request, api.WatchMetricsResponse):
+            yield item.figures
+
     # Plane
 
     async def get_status(self) -> api.GetStatusResponse:

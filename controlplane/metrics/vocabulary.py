@@ -9,36 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NamedTuple
 
+from headrace.api import Across as Across
+from headrace.api import Within as Within
 from headrace.errors import InvalidError, LimitError, UnavailableError
 
 MAX_STEPS = 5_000
 """How many steps a query may have."""
-
-
-class Within(StrEnum):
-    """What one step of one series gives. `increase` and `rate` are of counters: a fall is a start from zero."""
-
-    LAST = "last"
-    MEAN = "mean"
-    MIN = "min"
-    MAX = "max"
-    SUM = "sum"
-    COUNT = "count"
-    INCREASE = "increase"
-    RATE = "rate"
-
-
-class Across(StrEnum):
-    """How the series of a group become one line."""
-
-    SUM = "sum"
-    MEAN = "mean"
-    MIN = "min"
-    MAX = "max"
-    COUNT = "count"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from controlplane.fleet import Fleet
 from controlplane.identity import Tokens
+from controlplane.metrics.reading import MetricReader
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace import api
@@ -25,7 +26,6 @@ class About:
     version: str
     replica: str
     state: str
-    metrics: str
     started_at: datetime
 
 
@@ -43,6 +43,7 @@ class ManagementEdge:
         fleet: Fleet,
         tokens: Tokens,
         channel: Callable[[], str],
+        metrics: MetricReader,
         dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
         self._token = token.encode()
@@ -53,6 +54,7 @@ class ManagementEdge:
         self._fleet = fleet
         self._tokens = tokens
         self._channel = channel
+        self._metrics = metrics
         self._dump = dump
 
     async def authenticate(self, credential: str, peer: str) -> Caller:
@@ -151,6 +153,18 @@ class ManagementEdge:
         async for event in self._fleet.watches.events(request):
             yield api.WatchEventsResponse(event=event)
 
+    async def query_metrics(self, request: api.QueryMetricsRequest, caller: Caller) -> api.QueryMetricsResponse:
+        return await self._metrics.query(request)
+
+    async def latest_metrics(self, request: api.LatestMetricsRequest, caller: Caller) -> api.LatestMetricsResponse:
+        return await self._metrics.latest(request)
+
+    async def watch_metrics(
+        self, request: api.WatchMetricsRequest, caller: Caller
+    ) -> AsyncIterator[api.WatchMetricsResponse]:
+        async for answer in self._metrics.watch(request):
+            yield answer
+
     async def get_status(self, request: api.GetStatusRequest, caller: Caller) -> api.GetStatusResponse:
         plane, about = self._view.plane, self._about
         return api.GetStatusResponse(
@@ -161,7 +175,7 @@ class ManagementEdge:
             version=about.version,
             replica=about.replica,
             state=about.state,
-            metrics=about.metrics,
+            metrics=self._metrics.summary,
             started_at=about.started_at,
             agents=Counter(agent.row.state.value for agent in self._view.agents.values()),
             pipelines=sum(not pipeline.row.deleted for pipeline in self._view.pipelines.values()),

@@ -102,6 +102,16 @@ class ManagementHandler(Protocol):
         self, request: api.WatchEventsRequest, caller: Caller
     ) -> AsyncIterator[api.WatchEventsResponse]: ...
 
+    # Metrics
+
+    async def query_metrics(self, request: api.QueryMetricsRequest, caller: Caller) -> api.QueryMetricsResponse: ...
+
+    async def latest_metrics(self, request: api.LatestMetricsRequest, caller: Caller) -> api.LatestMetricsResponse: ...
+
+    def watch_metrics(
+        self, request: api.WatchMetricsRequest, caller: Caller
+    ) -> AsyncIterator[api.WatchMetricsResponse]: ...
+
     # Plane
 
     async def get_status(self, request: api.GetStatusRequest, caller: Caller) -> api.GetStatusResponse: ...

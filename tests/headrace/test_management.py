@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -95,6 +96,8 @@ async def client(listener: Listener) -> AsyncIterator[ManagementClient]:
         yield client
 
 
+LINE = api.MetricLine(tags={"agent": "a"}, points=(api.MetricPoint(at=datetime(2026, 1, 1, tzinfo=UTC), value=0.5),))
+FIGURES = api.Figures(tags={"agent": "a"}, at=datetime(2026, 1, 1, tzinfo=UTC), values={"records_in": 1.5})
 CALLS: list[tuple[Callable[[ManagementClient], Any], object, object, object]] = [
     (
         lambda c: c.apply_pipelines([MANIFEST], reason="why", dry_run=True, if_revision=0, confirm=3, prune="a=b"),
@@ -204,6 +207,18 @@ CALLS: list[tuple[Callable[[ManagementClient], Any], object, object, object]] = 
         (EVENT,),
     ),
     (
+        lambda c: c.query_metrics(api.QueryMetricsRequest(name="m", by=("agent",), within=api.Within.RATE)),
+        api.QueryMetricsRequest(name="m", by=("agent",), within=api.Within.RATE),
+        api.QueryMetricsResponse(lines=(LINE,)),
+        (LINE,),
+    ),
+    (
+        lambda c: c.latest_metrics(api.LatestMetricsRequest(pipeline="edge")),
+        api.LatestMetricsRequest(pipeline="edge"),
+        api.LatestMetricsResponse(figures=(FIGURES,)),
+        (FIGURES,),
+    ),
+    (
         lambda c: c.get_status(),
         api.GetStatusRequest(),
         api.GetStatusResponse(instance_id="i", agents={"connected": 3}),
@@ -222,6 +237,12 @@ STREAMS: list[tuple[Callable[[ManagementClient], AsyncIterator[Any]], object, li
         api.WatchEventsRequest(after=3, pipeline="edge"),
         [api.WatchEventsResponse(event=EVENT)],
         [EVENT],
+    ),
+    (
+        lambda c: c.watch_metrics(api.WatchMetricsRequest(interval_seconds=1)),
+        api.WatchMetricsRequest(interval_seconds=1),
+        [api.WatchMetricsResponse(figures=(FIGURES,))] * 2,
+        [(FIGURES,)] * 2,
     ),
     (lambda c: c.backup(), api.BackupRequest(), [api.BackupResponse(data=b"x")] * 3, [b"x"] * 3),
 ]

@@ -29,8 +29,8 @@ def test_a_listener_on_every_address_is_called_on_loopback(address: str, call: s
 
 def test_the_control_plane_is_started_with_what_was_given() -> None:
     doors = Doors(http="h:1", grpc="g:2", channel="c:3", channel_insecure=True)
-    assert " ".join(arguments(Path("/d"), state="sqlite:///x", doors=doors)) == (
-        "serve --data-dir /d --state sqlite:///x --http h:1 --grpc g:2 --channel c:3 --channel-insecure"
+    assert " ".join(arguments(Path("/d"), state="sqlite:///x", metrics="none", doors=doors)) == (
+        "serve --data-dir /d --state sqlite:///x --metrics none --http h:1 --grpc g:2 --channel c:3 --channel-insecure"
     )
 
 
