@@ -24,10 +24,12 @@ from typing import Any
 
 import structlog
 
+from agent.counts import Counts
 from agent.enrolment import Enrolment
 from agent.handler import Handler
 from agent.host import Host
 from agent.reconciler import Reconciler
+from agent.reporting.reporter import Reporter
 from agent.runtimes import find_runtimes
 from agent.settings import Settings
 from agent.state import State, replace_file
@@ -48,6 +50,16 @@ class App:
         self._settings = settings
         self._state = State(settings.data_dir)
         self._channel: AgentChannel | None = None
+        self._counts = Counts()
+        self._boot = secrets.token_hex(8)
+        self._reporter = Reporter(
+            settings.data_dir,
+            interval=settings.sample_s,
+            spool_bytes=settings.spool_bytes,
+            counts=self._counts,
+            boot=self._boot,
+            now=partial(datetime.now, UTC),
+        )
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -60,13 +72,20 @@ class App:
             host = await self._build_host()
             reconciler = Reconciler(host, self._notify)
             keep_link = self._build_link(host, reconciler)
+            self._reporter.engines = reconciler.engines
+            self._reporter.data = lambda pipeline: host.folder(pipeline).data
+            self._reporter.workloads = lambda: reconciler.count
+            if self._settings.metrics:
+                await self._serve_metrics(stack)
             async with asyncio.TaskGroup() as group:
                 reconciler.start(group)
                 log.info("agent started", data_dir=str(self._state.folder), engines=[*map(str, host.runtimes)])
                 connection = group.create_task(keep_link(), name="control channel")
+                measuring = group.create_task(self._reporter.run(), name="metrics")
                 await self._stop.wait()
                 log.info("agent stops")
                 connection.cancel()
+                measuring.cancel()
                 stopping = group.create_task(reconciler.shut_down(), name="stop of the engines")
                 forcing = group.create_task(self._cancel_when_forced(stopping), name="second signal")
                 await asyncio.wait((stopping,))
@@ -94,8 +113,18 @@ class App:
             now=partial(datetime.now, UTC),
             clock=time.monotonic,
             roll=random.random,
+            counts=self._counts,
+            before_end=self._reporter.before_end,
+            disturbed=self._reporter.disturb,
             settle_s=settings.settle_s,
         )
+
+    async def _serve_metrics(self, stack: AsyncExitStack) -> None:
+        from agent.reporting.exporter import Exporter  # few agents are looked at this way
+
+        exporter = Exporter(self._settings.metrics, self._counts, self._reporter)
+        await stack.enter_async_context(exporter)
+        log.info("own metrics", address=exporter.address)
 
     def _build_link(self, host: Host, reconciler: Reconciler) -> Callable[[], Coroutine[Any, Any, None]]:
         """What keeps the connection to the control plane; without an address the agent runs what it has."""
@@ -111,14 +140,17 @@ class App:
             now=host.now,
             roll=host.roll,
         )
-        handler = Handler(host, reconciler, facts=facts, enrol=enrolment.renew, upload=self._upload)
+        handler = Handler(
+            host, reconciler, facts=facts, enrol=enrolment.renew, upload=self._upload, metrics=self._wants_metrics
+        )
         channel = AgentChannel(
             settings.server,
             handler,
-            boot_id=secrets.token_hex(8),
+            boot_id=self._boot,
             tls=settings.tls,
             insecure=settings.insecure,
-            on_state=self._write_status,
+            on_state=self._on_state,
+            backlog=self._reporter,
         )
         return partial(self._keep_link, channel, enrolment)
 
@@ -152,6 +184,14 @@ class App:
     def _notify(self, pipeline: str) -> None:
         if self._channel is not None:
             self._channel.notify(pipeline)
+
+    def _wants_metrics(self, wanted: bool) -> None:
+        self._reporter.welcome(metrics=wanted)
+
+    def _on_state(self, channel: ChannelState) -> None:
+        self._counts.sessions += channel.connected and not self._counts.is_connected
+        self._counts.is_connected = channel.connected
+        self._write_status(channel)
 
     def _write_status(self, channel: ChannelState) -> None:
         """For `headrace-agent status`; of no use to the agent itself."""

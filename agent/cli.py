@@ -100,6 +100,9 @@ def _settings(options: argparse.Namespace) -> Settings:
         insecure=options.channel_insecure,
         max_applies=options.max_applies,
         settle_s=options.settle,
+        sample_s=options.sample_interval,
+        spool_bytes=options.spool_size,
+        metrics=options.metrics,
     )
 
 
@@ -153,6 +156,11 @@ def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
     add("--channel-insecure", action="store_true", help="plain text to a control plane that is not on loopback")
     add("--max-applies", type=int, default=4, metavar="N", help="how many workloads may change at once")
     add("--settle", type=_seconds, default=5.0, metavar="SECONDS", help="so long a change must run well to be good")
+    add("--sample-interval", type=_interval, default=10.0, metavar="SECONDS", help="how often to measure; 0 is off")
+    add("--spool-size", type=_size, default=64 << 20, metavar="SIZE", help="metrics kept on disk until they are stored")
+    add(
+        "--metrics", default="", metavar="HOST:PORT", help="serve the agent's own metrics to Prometheus; off by default"
+    )
     add("--log-format", choices=FORMATS, default="auto", help="auto is console on a terminal, else json")
 
 
@@ -181,6 +189,22 @@ class _Adder:
 
 def _seconds(text: str) -> float:
     return float(text.removesuffix("s"))
+
+
+def _interval(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds != 0 and not 1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor between 1 and 3600 seconds")
+    return seconds
+
+
+def _size(text: str) -> int:
+    number, unit = text[:-1], text[-1:].upper()
+    factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(unit)
+    size = int(number) * factor if factor else int(text)
+    if size < 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than 1M")
+    return size
 
 
 def _workload(path: Path) -> dict[str, object]:

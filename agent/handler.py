@@ -30,7 +30,8 @@ MAX_LOG_BYTES = 512 << 10
 class Handler:
     """Implements `headrace.client.AgentHandler`.
 
-    `enrol` gets a new identity, and answers whether it could; `upload` puts a blob by its hash.
+    `enrol` gets a new identity, and answers whether it could; `upload` puts a blob by its hash; `metrics`
+    hears whether the control plane has a store for them.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Handler:
         facts: Callable[[], Facts],
         enrol: Callable[[], Awaitable[bool]],
         upload: Callable[[str, bytes], Awaitable[None]],
+        metrics: Callable[[bool], None] = lambda wanted: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._host = host
@@ -49,6 +51,7 @@ class Handler:
         self._enrol = enrol
         self._limits = limits
         self._put_blob = upload
+        self._metrics = metrics
         self._answers: Mapping[CommandKind, Callable[[Command], Awaitable[Answer]]] = {
             CommandKind.RESTART: self._restart,
             CommandKind.RETRY: self._retry,
@@ -72,6 +75,7 @@ class Handler:
         return PlaneSeen(instance_id=plane.instance_id, epoch=plane.epoch)
 
     async def on_welcome(self, welcome: Welcome) -> None:
+        self._metrics(welcome.metrics)
         state = self._host.state
         if welcome.instance_id == state.plane.instance_id and welcome.epoch < state.plane.epoch:
             return

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from agent.counts import Counts
 from agent.environment import known_variables
 from agent.folders import Folder
 from agent.policy import Policy
 from agent.preparation import Prepared, prepare
-from agent.runtimes import Runtime, resolve
+from agent.runtimes import Instance, Runtime, resolve
 from agent.state import State
 from headrace.content import Content
 from headrace.types import Engine
 
 
+async def _nobody_looks(pipeline: str, instance: Instance) -> None:
+    pass
+
+
+def _nobody_cares(pipeline: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Shared by reference; only `state` changes.
+    """Shared by reference; only `state` and `counts` change.
+
+    `before_end` is called right before an engine is changed or ended, since its counters end with it, and `disturbed`
+    when that did not come about, or when an engine ended by itself.
 
     `fetch` gets a content from the control plane by its hash; `applies` bounds how many workloads change at once;
     `roll` gives a number from 0 to 1; `now` is wall-clock time in UTC, `clock` monotonic seconds.
@@ -36,6 +48,9 @@ class Host:
     now: Callable[[], datetime]
     clock: Callable[[], float]
     roll: Callable[[], float]
+    counts: Counts = field(default_factory=Counts)
+    before_end: Callable[[str, Instance], Awaitable[None]] = _nobody_looks
+    disturbed: Callable[[str], None] = _nobody_cares
     settle_s: float = 5.0
     check_s: float = 10.0
     log_bytes: int = 16 << 20

@@ -17,6 +17,7 @@ import structlog
 from agent.host import Host
 from agent.model import Record, Removal, Target
 from agent.restart import retry_delay
+from agent.runtimes import Instance
 from agent.workload import Workload
 from headrace.types import Attempt, AttemptState, Fault, Observed, Step
 
@@ -102,6 +103,10 @@ class Reconciler:
     def count(self) -> int:
         """How many pipelines run here, or try to."""
         return len(self._workloads)
+
+    def engines(self) -> Mapping[str, Instance]:
+        """The engines that run and are not being changed, by pipeline."""
+        return {name: engine for name, workload in self._workloads.items() if (engine := workload.engine) is not None}
 
     def observed(self) -> Mapping[str, Observed]:
         """What runs here and what was tried, by pipeline."""

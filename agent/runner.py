@@ -45,6 +45,11 @@ class Runner:
         """The process, while it lives."""
         return self._instance if self._instance is not None and self._instance.alive else None
 
+    @property
+    def settled(self) -> Instance | None:
+        """The same, while nobody is about to change it."""
+        return None if self._is_changing else self.instance
+
     def adopt(self, run: Run, prepared: Prepared | None) -> bool:
         """Take over the process of an earlier agent; whether it still runs."""
         self._port = run.child.port
@@ -172,8 +177,13 @@ class Runner:
     async def stop(self) -> None:
         """End the engine, after its grace; at once when cancelled."""
         instance, self._instance = self.instance, None
-        if instance is not None and not await instance.stop():
-            log.warning("engine had to be killed", pipeline=self._pipeline, pid=instance.child.pid)
+        if instance is None:
+            return
+        try:
+            await self._host.before_end(self._pipeline, instance)
+        finally:
+            if not await instance.stop():
+                log.warning("engine had to be killed", pipeline=self._pipeline, pid=instance.child.pid)
 
     def _beside(self, target: Target, launch: Launch) -> Launch:
         """The same, of a content that is not current yet."""
@@ -190,9 +200,14 @@ class Runner:
         instance = self.instance
         if instance is None or instance.child.config != launch.config.name:
             return False
+        await self._host.before_end(self._pipeline, instance)
         try:
             await instance.reload(launch)
+        except ConfigurationFault:
+            self._host.disturbed(self._pipeline)
+            raise
         except EngineLostError as error:
+            self._host.disturbed(self._pipeline)
             log.warning("reload failed; the engine is replaced", pipeline=self._pipeline, reason=error.message)
             return False
         return True
@@ -205,6 +220,7 @@ class Runner:
     def _ended(self, instance: Instance) -> None:
         # One that was told to stop is no longer ours by then; one that dies of a reload is the reload's business.
         if instance is self._instance and not self._is_changing:
+            self._host.disturbed(self._pipeline)
             self._on_end(instance.ending(self._host.clock()))
 
 

@@ -48,6 +48,9 @@ class Settings:
     insecure: bool = False
     max_applies: int = 4
     settle_s: float = 5.0
+    sample_s: float = 10.0
+    spool_bytes: int = 64 << 20
+    metrics: str = ""
     log_format: str = "auto"
 
     def bootstrap_token(self) -> str:

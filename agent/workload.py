@@ -27,7 +27,7 @@ from agent.model import Record, Removal, Target
 from agent.plan import Acknowledge, Action, Keep, Reload, Replace, Revive, Settle, Start, Stop, plan
 from agent.restart import Exit, retry_delay
 from agent.runner import Runner
-from agent.runtimes import EngineLostError
+from agent.runtimes import EngineLostError, Instance
 from agent.runtimes.log_lines import is_environment
 from agent.truths import has_other_good, is_settling, observed_of, situation_of
 from agent.vitals import Vitals
@@ -96,6 +96,11 @@ class Workload:
         self._vitals.forgive()
         self._restart_asked = True
         self._wake.set()
+
+    @property
+    def engine(self) -> Instance | None:
+        """The engine, while it runs and is not being changed."""
+        return self._runner.settled
 
     @property
     def log_path(self) -> Path:
@@ -192,6 +197,7 @@ class Workload:
             self._save(run=before)
             self._failed(target, outcome)
             return
+        self._host.counts.applies += 1
         self._start_over()
         self._vitals.started()
         attempt = attempts.succeeded(target, self._host.now())
@@ -218,6 +224,7 @@ class Workload:
     def _failed(self, target: Target, outcome: Outcome) -> None:
         faults = [str(fault) for fault in outcome.faults]
         self._log.warning("attempt failed", generation=target.generation, step=outcome.step.value, faults=faults)
+        self._host.counts.failed_applies += 1
         if self.record.desired != target:
             return
         self._failures += 1
@@ -289,6 +296,7 @@ class Workload:
 
     def _engine_ended(self, ending: Exit) -> None:
         """It ended by itself; what it wrote last says why."""
+        self._host.counts.engine_exits += 1
         faults = self._runner.last_faults()
         if is_settling(self.record):
             because = Fault(message=f"{ending}, while it settled")

@@ -8,6 +8,7 @@ series of every output and answer no question that people ask. What the agent's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +20,7 @@ OWN_PLUGIN = "headrace."
 MAX_TAG = 200
 """Characters of a tag; a longer name of a plugin is cut, and ends with an ellipsis."""
 
-_ADDED = (OWN_PLUGIN, "storage_backlog.")
+_ADDED = re.compile(rf"{re.escape(OWN_PLUGIN)}.*|storage_backlog(\.\d+)?", re.DOTALL)
 
 
 class Series(NamedTuple):
@@ -131,7 +132,7 @@ def sort(samples: Iterable[Sample], *, process: str) -> Scrape | None:
         rule = KEPT.get(sample.name)
         plugin = sample.labels.get(rule.plugin, "") if rule and rule.plugin else ""
         kind = sample.labels.get(rule.kind, "") if rule and rule.kind else ""
-        if rule is None or plugin.startswith(_ADDED) or (rule.plugin and not plugin):
+        if rule is None or _ADDED.fullmatch(plugin) or (rule.plugin and not plugin):
             continue
         if rule.kinds and kind not in rule.kinds:
             continue

@@ -156,6 +156,8 @@ class Spool:
             if request is not None and each.sequence > after:
                 found.append(request)
                 size -= len(each.payload)
+        if cursor is None and not found and after == self._stored:
+            self.acknowledge(self._last)  # What was there is lost, and counted; nobody need wait for it.
         return found
 
     def acknowledge(self, sequence: int) -> None:

@@ -83,6 +83,9 @@ class Instance(Protocol):
     async def report(self) -> Report:
         """How it is doing. Raises EngineLostError when it does not answer."""
 
+    async def scrape(self) -> str:
+        """Its metrics in the Prometheus text format. Raises EngineLostError when it does not answer."""
+
     async def stop(self) -> bool:
         """End it; whether it went by itself in time."""
 

@@ -114,6 +114,12 @@ class FluentBitInstance:
         names = ", ".join(name for name, count in given_up.items() if count)
         return Report(is_well=is_well, given_up=total, message=f"output {names} gave up records" if total else "")
 
+    async def scrape(self) -> str:
+        try:
+            return await self._monitor.text("/api/v2/metrics/prometheus")
+        except MonitorError as error:
+            raise EngineLostError(f"the engine does not tell its metrics: {error}") from error
+
     async def stop(self) -> bool:
         return await self._process.stop(self._launch.grace + self._deadlines.stop)
 

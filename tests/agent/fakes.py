@@ -34,6 +34,9 @@ class FakeInstance:
         self._gate = gate
         self.fault, self.mark = _read(launch)
         self.reloads = 0
+        self.records = 0
+        """What its metrics say that it has read; a reload begins anew."""
+        self.pending = 0
         self.given_up = 0
         self.alive = True
         self.status: int | None = None
@@ -60,12 +63,22 @@ class FakeInstance:
             raise EngineLostError("the engine ended during the reload")
         self.launch, self.fault, self.mark = launch, fault, mark
         self.reloads += 1
+        self.records = 0
 
     async def report(self) -> Report:
         if not self.alive or self.fault == "mute":
             raise EngineLostError("the engine does not answer")
         self.given_up += self.fault == "lossy"
         return Report(is_well=self.fault != "sick", given_up=self.given_up, message="output x gave up records")
+
+    async def scrape(self) -> str:
+        if not self.alive or self.fault == "mute":
+            raise EngineLostError("the engine does not tell its metrics")
+        return (
+            f'fluentbit_hot_reloaded_times{{hostname="x"}} {self.reloads}\n'
+            f'fluentbit_input_records_total{{name="dummy.0"}} {self.records}\n'
+            f"fluentbit_storage_chunks {self.pending}\n"
+        )
 
     async def stop(self) -> bool:
         await asyncio.sleep(0)

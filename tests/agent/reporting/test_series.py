@@ -14,7 +14,9 @@ fluentbit_logger_logs_total{message_type="info"} 9
 fluentbit_routing_logs_records_total{input="my\"in",output="null.0"} 16
 fluentbit_input_records_total{name="my\"in"} 17
 fluentbit_input_records_total{name="storage_backlog.2"} 5
+fluentbit_input_records_total{name="storage_backlog"} 5
 fluentbit_input_records_total{name="headrace.tap"} 6
+fluentbit_input_records_total{name="storage_backlog_of_mine"} 8
 fluentbit_output_proc_records_total{name="null.0"} 19
 fluentbit_storage_chunks 1
 fluentbit_output_latency_seconds_bucket{le="0.5",input="my\"in",output="null.0"} 16
@@ -36,6 +38,7 @@ def test_what_is_kept_has_plugin_and_kind_and_nothing_of_what_the_agent_added() 
     assert found.counters == {
         Raw(Series("fluentbit_logger_logs_total", "", "error"), ""): 1.0,
         Raw(Series("fluentbit_input_records_total", 'my"in'), ""): 17.0,
+        Raw(Series("fluentbit_input_records_total", "storage_backlog_of_mine"), ""): 8.0,
         Raw(Series("fluentbit_output_proc_records_total", "null.0"), ""): 19.0,
         Raw(Series("fluentbit_output_latency_seconds_sum", "null.0"), 'my"in'): 3.5,
         Raw(Series("fluentbit_output_latency_seconds_count", "null.0"), 'my"in'): 16.0,

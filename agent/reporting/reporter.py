@@ -1,0 +1,158 @@
+"""Measures while a control plane wants metrics, and keeps them until its store has them: the agent's `Backlog`.
+
+Light until then: what reads, keeps and sends numbers is imported when a Welcome first says that there is a metric
+store. From then on it goes on without the control plane, also after a restart, until a Welcome says that there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.counts import Counts
+from agent.runtimes import Instance
+from headrace.messages import ReportRequest
+
+if TYPE_CHECKING:
+    from agent.reporting.own import Sampling
+    from agent.reporting.sampler import Sampler
+    from agent.reporting.spool import Spool
+
+log = structlog.get_logger(__name__)
+
+MOST_PENDING, MOST_BYTES = 64, 256 << 10
+"""So much of what waits goes in one request."""
+
+
+class Reporter:
+    """`run` it in a task of its own; everything else may be called before it runs and after it was cancelled."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        interval: float,
+        spool_bytes: int,
+        counts: Counts,
+        boot: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`folder` is the agent's data folder; an `interval` of 0 seconds measures nothing, ever."""
+        self.engines: Callable[[], Mapping[str, Instance]] = dict
+        """Those that run and are not being changed."""
+        self.data: Callable[[str], Path] = folder.joinpath
+        """The folder of a pipeline's own data."""
+        self.workloads: Callable[[], int] = int
+        self._spool_folder = folder / "spool"
+        self._interval = interval
+        self._spool_bytes = spool_bytes
+        self._counts = counts
+        self._boot = boot
+        self._now = now
+        self._wanted = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._sampler: Sampler | None = None
+        self._spool: Spool | None = None
+
+    def welcome(self, *, metrics: bool) -> None:
+        """What the control plane says of its metric store."""
+        if not self._interval:
+            return
+        off = self._spool_folder / "off"
+        if metrics:
+            with contextlib.suppress(OSError):
+                off.unlink(missing_ok=True)
+            self._wanted.set()
+        elif self._wanted.is_set():
+            with contextlib.suppress(OSError):
+                off.touch()
+            self._wanted.clear()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if not self._interval:
+            return
+        if self._spool_folder.is_dir() and not (self._spool_folder / "off").exists():
+            self._wanted.set()
+        await self._wanted.wait()
+        sampler = self._begin()
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while sampler is not None:
+            await self._wanted.wait()
+            try:
+                await sampler.sample()
+            except Exception:
+                log.exception("a look at the metrics failed by a defect")
+            # A look that was late is not made up for.
+            due = max(due + self._interval, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How measuring goes; None while it does not."""
+        return self._sampler.sampling if self._sampler is not None else None
+
+    # What happens to engines.
+
+    async def before_end(self, pipeline: str, instance: Instance) -> None:
+        """An engine is about to be changed or ended."""
+        if self._sampler is not None and self._wanted.is_set():
+            await self._sampler.last_look(pipeline, instance)
+
+    def disturb(self, pipeline: str) -> None:
+        """It was not, or it ended by itself."""
+        if self._sampler is not None:
+            self._sampler.disturb(pipeline)
+
+    # The backlog of the channel; see `headrace.client.Backlog`.
+
+    def pending(self) -> Sequence[ReportRequest]:
+        spool = self._spool
+        return spool.read(spool.stored, most=MOST_PENDING, size=MOST_BYTES) if spool is not None else ()
+
+    async def arrived(self) -> None:
+        await self._ready.wait()
+        assert self._spool is not None
+        while self._spool.last <= self._spool.stored:
+            self._spool.appended.clear()
+            await self._spool.appended.wait()
+
+    def acknowledge(self, sequence: int) -> None:
+        if self._spool is not None:
+            self._spool.acknowledge(sequence)
+
+    def refuse(self, sequence: int) -> None:
+        if self._spool is not None:
+            self._spool.dropped += 1
+            self._spool.acknowledge(sequence)
+
+    def _begin(self) -> Sampler | None:
+        from agent.reporting.sampler import Sampler
+        from agent.reporting.spool import Spool
+
+        spool = Spool(self._spool_folder, self._spool_bytes)
+        try:
+            spool.open()
+        except OSError as error:
+            log.error("metrics are off: the spool cannot be used", path=error.filename, reason=error.strerror)
+            return None
+        self._spool = spool
+        self._sampler = Sampler(
+            spool=spool,
+            engines=self.engines,
+            data=self.data,
+            workloads=self.workloads,
+            counts=self._counts,
+            boot=self._boot,
+            now=self._now,
+        )
+        self._ready.set()
+        log.info("metrics are on", interval_s=self._interval, waiting=spool.last - spool.stored)
+        return self._sampler

@@ -1,0 +1,131 @@
+"""When an agent measures: while a control plane wants it, and from then on without one; and its own exporter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.counts import Counts
+from agent.reporting.exporter import Exporter, ExporterError
+from agent.reporting.reporter import Reporter
+from headrace.testing import FakeAgent, FakeControlPlane
+
+
+def reporter(folder: Path, *, interval: float = 0.05) -> Reporter:
+    return Reporter(
+        folder,
+        interval=interval,
+        spool_bytes=1 << 20,
+        counts=Counts(sessions=3, applies=2),
+        boot="b",
+        now=lambda: datetime.now(UTC),
+    )
+
+
+@asynccontextmanager
+async def running(reporter: Reporter) -> AsyncIterator[Reporter]:
+    task = asyncio.create_task(reporter.run(), name="reporter")
+    try:
+        yield reporter
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_nothing_is_measured_until_a_plane_has_a_store(tmp_path: Path) -> None:
+    async with running(reporter(tmp_path)) as measuring:
+        measuring.welcome(metrics=False)
+        assert measuring.pending() == ()
+        assert measuring.sampling is None
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_interval_of_nothing_measures_nothing(tmp_path: Path) -> None:
+    measuring = reporter(tmp_path, interval=0)
+    measuring.welcome(metrics=True)
+    await measuring.run()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_it_goes_on_without_the_plane_and_after_a_restart(tmp_path: Path) -> None:
+    async with asyncio.timeout(20):
+        async with running(reporter(tmp_path)) as measuring:
+            measuring.welcome(metrics=True)
+            await measuring.arrived()
+        first = measuring.pending()[-1].sequence
+        async with running(reporter(tmp_path)) as measuring:
+            await measuring.arrived()
+            measuring.acknowledge(first)
+            await measuring.arrived()
+        assert measuring.pending()[0].sequence == first + 1
+        measuring.refuse(first + 1)
+        assert all(request.sequence > first + 1 for request in measuring.pending())
+
+
+async def test_a_plane_without_a_store_ends_it_for_the_next_start_too(tmp_path: Path) -> None:
+    async with asyncio.timeout(20):
+        async with running(reporter(tmp_path)) as measuring:
+            measuring.welcome(metrics=True)
+            await measuring.arrived()
+            measuring.welcome(metrics=False)
+        async with running(reporter(tmp_path)) as measuring:
+            assert measuring.sampling is None
+            measuring.welcome(metrics=True)
+            await measuring.arrived()
+
+
+async def test_what_is_measured_reaches_the_plane_and_outlives_its_absence(tmp_path: Path) -> None:
+    async with running(reporter(tmp_path)) as measuring:
+        measuring.welcome(metrics=True)
+        await measuring.arrived()
+        before = datetime.now(UTC)
+        async with FakeControlPlane(metrics=True) as plane, FakeAgent(plane.address, backlog=measuring):
+            load = ("headrace_host_load1", ())
+            numbers = await plane.until_numbers(lambda all: len(all.get(load, ())) >= 3)
+    times = sorted(numbers[load])
+    assert times[0] <= before < times[-1]
+    assert numbers["headrace_agent_applies_total", (("kind", "ok"),)][times[0]] == 2
+
+
+async def ask(exporter: Exporter, request: str) -> tuple[int, str]:
+    host, _, port = exporter.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(f"{request}\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    head, _, body = answer.partition("\r\n\r\n")
+    return (int(head.split()[1]) if head else 0), body
+
+
+async def test_prometheus_gets_the_agents_own_figures(tmp_path: Path) -> None:
+    measuring = reporter(tmp_path)
+    async with Exporter("127.0.0.1:0", Counts(sessions=3, applies=2), measuring) as exporter:
+        status, body = await ask(exporter, "GET /metrics HTTP/1.1")
+        assert status == 200
+        found = {
+            (sample.name, tuple(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+        }
+        assert found["headrace_agent_reconnects_total", ()] == 2
+        assert found["headrace_agent_applies_total", (("kind", "ok"),)] == 2
+        assert found["headrace_agent_memory_bytes", ()] > 1 << 20
+        assert (await ask(exporter, "GET / HTTP/1.1"))[0] == 404
+        assert (await ask(exporter, "POST /metrics HTTP/1.1"))[0] == 405
+        assert (await ask(exporter, "nonsense"))[0] == 405
+        with pytest.raises(ExporterError, match="cannot listen on"):
+            async with Exporter(exporter.address, Counts(), measuring):
+                pass
+
+
+def test_a_port_alone_is_on_loopback(tmp_path: Path) -> None:
+    assert Exporter("9464", Counts(), reporter(tmp_path)).address == "127.0.0.1:9464"
