@@ -15,7 +15,7 @@ from agent.engine.logs import PluginLog
 from agent.engine.metrics import Sample
 from agent.engine.parsers.table import ParserTable
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Part, Parts
-from agent.engine.plugin import Context, FilterSettings, InputSettings, OutputSettings, Stop
+from agent.engine.plugin import Context, FilterSettings, InputSettings, Listens, OutputSettings, Stop
 from agent.engine.registry import Registration, Registry, filters, inputs, outputs, processors
 from agent.engine.resources import Resources
 from agent.engine.retry import parse_retry_limit
@@ -83,11 +83,22 @@ class Builder:
             if section.kind in NOT_BUILT:
                 self._fault(section, f"{NOT_BUILT[section.kind]} are not implemented by the embedded engine")
         alone = len(document.inputs) == 1 and len(document.outputs) == 1
-        return Parts(
+        parts = Parts(
             self._each(document.inputs, self._running.inputs, self._input),
             self._each(document.filters, self._running.filters, self._filter),
             self._each(document.outputs, self._running.outputs, lambda s, name: self._output(s, name, alone=alone)),
         )
+        self._check_addresses(parts)
+        return parts
+
+    def _check_addresses(self, parts: Parts) -> None:
+        owners: dict[str, str] = {}
+        for part in parts.all():
+            address = part.plugin.listens_on if isinstance(part.plugin, Listens) else None
+            if address is not None and (owner := owners.setdefault(address, part.name)) != part.name:
+                self._fault(
+                    part.section, f"{address} is where {owner!r} listens; give one of them another port or path"
+                )
 
     def _each(
         self, sections: tuple[Section, ...], running: list[AnyPart], make: Callable[[Section, str], AnyPart | None]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
 from agent.engine.logs import LEVELS, PluginLog
@@ -188,6 +188,15 @@ class Input(Protocol):
 
     async def close(self) -> None:
         """Release everything. Called after the last ack, or when the engine gave up waiting for it."""
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """An instance that listens somewhere; two of one configuration cannot at the same address."""
+
+    @property
+    def listens_on(self) -> str | None:
+        """The address, with its protocol; None where nobody else can have it."""
 
 
 class Filter(Protocol):

@@ -37,8 +37,10 @@ NEEDED: dict[str, dict[str, Any]] = {
     "multiline": {"multiline.parser": "java"},
     "checklist": {"file": __file__, "record": "found true"},
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
+    "tcp": {"port": 0},
+    "udp": {"port": 0},
 }
-"""Properties without which a plugin does not start, or that a test needs."""
+"""Properties without which a plugin does not start, or that a test needs; by name, or by kind and name."""
 
 REGISTRIES: list[Registry[Any]] = [inputs, filters, outputs, processors]
 SETTINGS = {"input": InputSettings, "filter": FilterSettings, "output": OutputSettings}
@@ -57,7 +59,10 @@ def _folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(plugins: PluginKit, registry: Registry[Any], name: str) -> Any:
-    needed = {key.replace(".", "__"): value for key, value in NEEDED.get(name, {}).items()}
+    needed = {
+        key.replace(".", "__"): value
+        for key, value in (NEEDED.get(f"{registry.kind} {name}") or NEEDED.get(name, {})).items()
+    }
     return plugins.make(registry, name, **needed)
 
 
