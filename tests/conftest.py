@@ -22,6 +22,7 @@ from tests.servers import nginx as nginx
 from tests.servers import pgbouncer_url as pgbouncer_url
 from tests.servers import postgres_server as postgres_server
 from tests.servers import postgres_url as postgres_url
+from tests.servers import rsyslog as rsyslog
 
 # A loaded machine is no failure; CI tries the same examples every time.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,4 +1,6 @@
 """Real servers for tests, on free loopback ports, ended and erased whatever happens.
+"""Real servers for tests: PostgreSQL, PgBouncer, nginx and rsyslog, on free loopback ports, ended and erased whatever
+happens.
 
 A server that is not installed skips the tests that need it, or fails them where HEADRACE_REQUIRE names it. Under
 pytest-xdist every worker has servers of its own.
@@ -19,6 +21,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ _PACKAGES = {
     "influxd": "influxdb",
     "victoria-metrics": "victoria-metrics",
     "prometheus": "prometheus",
+    "rsyslog": "rsyslog",
 }
 _ROLE = "headrace"
 """Owns the tests' databases, and is no superuser."""
@@ -69,6 +74,12 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
     """An nginx of this test's own, answering 200 to everything."""
     with Nginx.installed(tmp_path / "nginx") as server:
         yield server
+
+
+@pytest.fixture
+def rsyslog(tmp_path: Path) -> Callable[[str], AbstractContextManager[Path]]:
+    """Starts an rsyslog of this test's own with an action; gives its socket, to which programs log."""
+    return lambda action: _rsyslog(tmp_path / "rsyslog", action)
 
 
 class Postgres:
@@ -203,11 +214,30 @@ def pgbouncer(server: Postgres) -> Iterator[int]:
             yield port
 
 
-class Nginx:
-    """A web server that writes an access log in the combined format."""
+@contextmanager
+def _rsyslog(folder: Path, action: str) -> Iterator[Path]:
+    binary = find("rsyslog", "rsyslogd", Path("/usr/sbin"))
+    folder.mkdir()
+    socket_path = folder / "log"
+    settings = f"""
+        global(workDirectory="{folder}" preserveFQDN="on")
+        module(load="imuxsock" SysSock.Use="off")
+        input(type="imuxsock" Socket="{socket_path}" RateLimit.Interval="0")
+        {action}
+        """
+    (folder / "rsyslog.conf").write_text("\n".join(line.strip() for line in settings.splitlines()))
+    command = [binary, "-n", "-f", folder / "rsyslog.conf", "-i", folder / "rsyslog.pid"]
+    with Program(command, folder=folder, name="rsyslogd") as program:
+        program.wait_for(socket_path.exists, what="rsyslog takes messages")
+        yield socket_path
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+
+class Nginx:
+    """A web server that writes an access log in the combined format; `also` are more lines of its configuration."""
+
+    def __init__(self, binary: Path, folder: Path, also: str = "") -> None:
         self._folder = folder
+        self._also = also
         self.access_log = folder / "access.log"
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -221,9 +251,9 @@ class Nginx:
 
     @classmethod
     @contextmanager
-    def installed(cls, folder: Path) -> Iterator[Nginx]:
+    def installed(cls, folder: Path, also: str = "") -> Iterator[Nginx]:
         """A running server; skips or fails the test when nginx is not installed."""
-        server = cls(find("nginx", "nginx", Path("/usr/sbin")), folder)
+        server = cls(find("nginx", "nginx", Path("/usr/sbin")), folder, also)
         with server._program as program:
             program.wait_for(lambda: is_listening(server.port), what="nginx takes connections")
             server.access_log.write_text("")  # forgets the probe: an empty file, and nginx appends
@@ -253,6 +283,7 @@ events {{ worker_connections 256; }}
 http {{
 {temporary}
   access_log {self.access_log} combined;
+  {self._also}
   keepalive_requests 1000000;
   server {{
     listen 127.0.0.1:{self.port};

@@ -146,10 +146,10 @@ class CountedSplitter:
         buffer, at, found = self._rest + data, 0, list[Any]()
         while head := _LENGTH.match(buffer, at):
             digits, end = head[1], head.end()
-            if not digits or len(digits) > _MOST_DIGITS or (end < len(buffer) and not head[2]):
-                return found, "no length of a message"
-            if not head[2]:
+            if not head[2] and end == len(buffer) and len(digits) <= _MOST_DIGITS:  # more of it may come
                 break
+            if not head[2] or not 0 < len(digits) <= _MOST_DIGITS:
+                return found, "no length of a message"
             if int(digits) > self._limit:
                 return found, f"a message of {int(digits)} bytes is longer than the buffer ({self._limit} bytes)"
             if end + int(digits) > len(buffer):
