@@ -310,5 +310,9 @@ class _Inlet:
         self._pipeline = pipeline
         self._part = part
 
+    @property
+    def is_paused(self) -> bool:
+        return self._part.buffer is not None and self._part.buffer.paused
+
     async def push(self, batch: Batch, ack: Ack | None = None) -> None:
         await self._pipeline.push(self._part, batch, ack)

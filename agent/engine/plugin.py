@@ -169,6 +169,10 @@ class Context:
 class Inlet(Protocol):
     """Where an input puts what it reads."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether a push would wait. An input that can tell its sender to come again later does so."""
+
     async def push(self, batch: Batch, ack: Ack | None = None) -> None:
         """Hand a batch over; waits while the input has too much in memory, which is how an input is paused.
 

@@ -231,6 +231,8 @@ def plugins() -> PluginKit:
 class Sink:
     """An inlet that keeps what it is given; `take` waits for so many records."""
 
+    is_paused = False
+
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.acks: list[Any] = []

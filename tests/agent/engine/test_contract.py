@@ -39,6 +39,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
     "tcp": {"port": 0},
     "udp": {"port": 0},
+    "input http": {"port": 0},
     "syslog": {"mode": "tcp", "port": 0, "parser": "all", "parsers": "- {name: all, format: regex, regex: '(?<a>.*)'}"},
 }
 """Properties without which a plugin does not start, or that a test needs; by name, or by kind and name."""
