@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 
 
@@ -15,5 +16,7 @@ class Options:
     state: str = ""
     """URL of the state store; empty is SQLite."""
     quick: bool = False
-    fluent_bit: str = field(default_factory=lambda: os.environ.get("FLUENT_BIT_BIN", ""))
+    fluent_bit: str = field(
+        default_factory=lambda: os.environ.get("FLUENT_BIT_BIN") or shutil.which("fluent-bit") or ""
+    )
     """The real one, to compare with; empty is none."""

@@ -26,8 +26,15 @@ for code = 0, 31 do
 end
 
 -- JSON to values. The text is our own and well-formed: compact, with \u only for control characters.
+-- LuaJIT compiles plain searches and bytes, not patterns.
+
+local has_escapes -- whether the text that is decoded has any
 
 local function decode_string(text, at)
+  if not has_escapes then
+    local stop = find(text, '"', at, true)
+    return sub(text, at, stop - 1), stop + 1
+  end
   local stop = find(text, '["\\]', at)
   if byte(text, stop) == 34 then
     return sub(text, at, stop - 1), stop + 1
@@ -100,8 +107,18 @@ function decode(text, at)
   elseif first == 110 then
     return null, at + 4
   end
-  local _, stop = find(text, '^[-+.%deE]+', at)
-  return tonumber(sub(text, at, stop)), stop + 1
+  local stop, next_byte = at, first
+  while next_byte and next_byte ~= 44 and next_byte ~= 93 and next_byte ~= 125 do
+    stop = stop + 1
+    next_byte = byte(text, stop)
+  end
+  return tonumber(sub(text, at, stop - 1)), stop
+end
+
+local function decode_text(text)
+  has_escapes = find(text, '\\', 1, true) ~= nil
+  local value = decode(text, 1)
+  return value
 end
 
 -- Values to JSON, as a list of pieces.
@@ -137,7 +154,8 @@ local function encode_array(array, length, out)
 end
 
 local function begins_one(names, key)
-  for _, name in pairs(names) do
+  for index = 1, #names do
+    local name = names[index]
     if sub(name, 1, #key) == key then -- Fluent Bit compares as many bytes as the record's key has
       return true
     end
@@ -145,12 +163,19 @@ local function begins_one(names, key)
   return false
 end
 
+local known_keys = {} -- key -> how it is written, of one batch
+
+local function encode_key(key)
+  local text = encode_string(tostring(key)) .. ':'
+  known_keys[key] = text
+  return text
+end
+
 local function encode_map(map, out)
   local before = '{'
   for key, value in pairs(map) do
     out[#out + 1] = before
-    out[#out + 1] = encode_string(tostring(key))
-    out[#out + 1] = ':'
+    out[#out + 1] = known_keys[key] or encode_key(key)
     if type(value) == 'number' and type(key) == 'string' and begins_one(whole_keys, key) then
       out[#out + 1] = encode_number((modf(value)))
     elseif type(value) == 'table' and type(key) == 'string' and begins_one(array_keys, key) then
@@ -204,16 +229,18 @@ local function configure(nulls, whole, array)
   flb_null = nulls and python.none or nil
   null = flb_null
   python, package.loaded.python = nil, nil -- the script has no business in the engine
-  whole_keys, array_keys = decode(whole, 1), decode(array, 1)
+  whole_keys, array_keys = decode_text(whole), decode_text(array)
 end
 
--- Each result is [number of the record, code, seconds, nanoseconds, what it became, its metadata or null].
+-- Each result is [number of the record, code, seconds, nanoseconds, what it became, its metadata or null]; what is
+-- dropped has none.
 local function run(name, time_as_table, tag, times, records, metadata)
   local call = _G[name]
   local wants_metadata = (parameters(call, 'u').nparams or 3) >= 5
-  times, records = decode(times, 1), decode(records, 1)
-  metadata = wants_metadata and decode(metadata, 1) or {}
-  local out = {'['}
+  times, records = decode_text(times), decode_text(records)
+  metadata = wants_metadata and decode_text(metadata) or {}
+  known_keys = {}
+  local out, before = {}, '['
   for number = 1, #records do
     local seconds, nanoseconds = times[2 * number - 1], times[2 * number]
     local when = time_as_table and {sec = seconds, nsec = nanoseconds} or seconds + nanoseconds / 1e9
@@ -229,13 +256,17 @@ local function run(name, time_as_table, tag, times, records, metadata)
     elseif not time_as_table and code == 1 then
       seconds, nanoseconds = split_time(later)
     end
-    out[#out + 1] = format(number > 1 and ',[%d,%d,%.0f,%.0f,' or '[%d,%d,%.0f,%.0f,', number - 1, code, seconds, nanoseconds)
-    encode((code == 1 or code == 2) and result or nil, out)
-    out[#out + 1] = ','
-    encode(type(about) == 'table' and about or nil, out)
-    out[#out + 1] = ']'
+    if code ~= -1 then
+      out[#out + 1] = before
+      out[#out + 1] = format('[%d,%d,%.0f,%.0f,', number - 1, code, seconds, nanoseconds)
+      encode((code == 1 or code == 2) and result or nil, out)
+      out[#out + 1] = ','
+      encode(type(about) == 'table' and about or nil, out)
+      out[#out + 1] = ']'
+      before = ','
+    end
   end
-  out[#out + 1] = ']'
+  out[#out + 1] = before == '[' and '[]' or ']'
   return concat(out)
 end
 

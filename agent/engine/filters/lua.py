@@ -101,9 +101,12 @@ class Lua:
         records: list[Record] = []
         metadata: list[Record] = []
         for at, code, seconds, nanoseconds, made, about in results:
-            own = batch.metadata[at] if batch.metadata is not None else {}
-            if code == -1:
+            if code == 2 and about is None and batch.metadata is None and type(made) is dict:  # the usual case
+                times.append(batch.times[at])
+                records.append(made)
+                metadata.append({})
                 continue
+            own = batch.metadata[at] if batch.metadata is not None else {}
             if code not in (1, 2):
                 if code != 0:
                     self._log.error("%s() gave the unknown code %d; the record is kept", self._config.call, code)

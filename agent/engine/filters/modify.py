@@ -70,6 +70,14 @@ def _hard_copy(key: str, to: str) -> Rule:
     return rule
 
 
+def _remove(key: str) -> Rule:
+    def rule(record: Record) -> Record:
+        record.pop(key, None)
+        return record
+
+    return rule
+
+
 def _without(is_gone: Callable[[str], object]) -> Rule:
     return lambda record: {k: v for k, v in record.items() if not is_gone(k)}
 
@@ -88,7 +96,7 @@ def _move(prefix: str, *, to_start: bool) -> Rule:
 
 
 _ONE_WORD: dict[str, Callable[[str], Rule]] = {
-    "remove": lambda key: _without(key.__eq__),
+    "remove": _remove,
     "remove_wildcard": lambda prefix: _without(lambda key: key.startswith(prefix)),
     "remove_regex": _remove_regex,
     "move_to_start": lambda prefix: _move(prefix, to_start=True),
