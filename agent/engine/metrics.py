@@ -50,17 +50,17 @@ class OutputMetrics:
     retried_records: int = 0
 
 
+@dataclass(slots=True)
 class Histogram:
     """How often a value was not above each of some growing bounds; `counts` has one more for the rest."""
 
-    BOUNDS = (0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0)
+    bounds: tuple[float, ...] = (0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0)
+    counts: list[int] = field(default_factory=list)
+    sum: float = 0.0
 
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...] = BOUNDS) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+    def __post_init__(self) -> None:
+        self.bounds = tuple(self.bounds)
+        self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
