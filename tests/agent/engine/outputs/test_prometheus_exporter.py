@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from pathlib import Path
@@ -23,7 +24,7 @@ def gauges(source: str = "s.0", when: int = NOW, **values: float) -> Any:
 
 
 async def page(port: int, path: str = "/metrics", method: str = "GET") -> tuple[int, str]:
-    connection = await Connection.open("127.0.0.1", port, ssl_context=None, server_name=None)
+    connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
     try:
         answer = await connection.request(method, path, [("Host", "here")], b"")
     finally:
