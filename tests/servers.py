@@ -303,30 +303,38 @@ class Prometheus:
         job = {"job_name": "test", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in targets]}]}
         config = {"global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"}, "scrape_configs": [job]}
         (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        self._program = Program(
-            [
-                binary,
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-                "--web.enable-remote-write-receiver",
-            ],
-            folder=folder,
-            name="prometheus",
-        )
+        self._folder = folder
+        self._command = [
+            binary,
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--web.enable-remote-write-receiver",
+        ]
+
+    @classmethod
+    def stopped(cls, folder: Path, *targets: int) -> Prometheus:
+        """One that scrapes these ports when it runs; skips or fails the test when Prometheus is not installed."""
+        return cls(find("prometheus", "prometheus", Path("/usr/bin")), folder, targets)
 
     @classmethod
     @contextmanager
     def installed(cls, folder: Path, *targets: int) -> Iterator[Prometheus]:
-        """A running server that scrapes these ports; skips or fails the test when Prometheus is not installed."""
-        server = cls(find("prometheus", "prometheus", Path("/usr/bin")), folder, targets)
-        with server._program as program:
-            program.wait_for(lambda: server._answer("/-/ready"), what="Prometheus is ready")
+        """The same, running."""
+        server = cls.stopped(folder, *targets)
+        with server.running():
             yield server
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Runs until the block ends."""
+        with Program(self._command, folder=self._folder, name="prometheus") as program:
+            program.wait_for(lambda: self._answer("/-/ready"), what="Prometheus is ready")
+            yield
 
     @property
     def log(self) -> str:
-        return self._program.output
+        return (self._folder / "prometheus.log").read_text(errors="replace")
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """What an expression gives now: each with its labels (`metric`) and its time and value (`value`)."""
