@@ -46,6 +46,13 @@ def check_settable(name: str) -> None:
         raise InvalidError(wrong)
 
 
+def check_carrier(name: str) -> None:
+    """Raises InvalidError for a name that cannot carry a secret."""
+    check_settable(name)
+    if name in PASSED_ON:
+        raise InvalidError(f"variable {name!r} is what agents pass on from their own environment; choose another name")
+
+
 @lru_cache(maxsize=4096)
 def label_variable(key: str) -> str:
     """The variable that carries a label: `team/zone-a` is in `HEADRACE_LABEL_TEAM_ZONE_A`."""
