@@ -33,6 +33,7 @@ from agent.reporting.reporter import Reporter
 from agent.runtimes import find_runtimes
 from agent.settings import Settings
 from agent.state import State, replace_file
+from agent.telemetry import masked_logs
 from headrace.client import AgentChannel, ChannelState, enroll
 from headrace.errors import UnavailableError
 from headrace.types import Facts
@@ -40,7 +41,7 @@ from headrace.types import Facts
 log = structlog.get_logger(__name__)
 
 STATUS = "status.json"
-CAPABILITIES = ("logs", "restart", "retry", "upload")
+CAPABILITIES = ("logs", "restart", "retry", "secrets", "upload")
 
 
 class App:
@@ -69,6 +70,7 @@ class App:
             self._catch_signals(stack)
             stack.callback(self._state.close)
             self._state.open()
+            stack.enter_context(masked_logs(lambda: self._state.secrets.mask))
             host = await self._build_host()
             reconciler = Reconciler(host, self._notify)
             keep_link = self._build_link(host, reconciler)

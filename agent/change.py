@@ -18,6 +18,7 @@ from agent.preparation import Prepared
 from agent.runner import Runner
 from agent.runtimes import Launch
 from agent.runtimes.render import Rendered
+from agent.secrets import Secrets
 from headrace.types import AttemptState, Fault, Step
 
 T = TypeVar("T")
@@ -40,7 +41,10 @@ class Outcome:
 
 
 class Change:
-    """Brings a target to run. `newer` is set when it is not wanted any more; `tell` hears of every step."""
+    """Brings a target to run. `newer` is set when it is not wanted any more; `tell` hears of every step.
+
+    What an outcome says has no secret in it, whatever the engine or a file's path says.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Change:
         in_place: bool,
         newer: asyncio.Event,
         tell: Callable[[Target, AttemptState, Step], None],
+        secrets: Secrets,
     ) -> None:
         self._target = target
         self._runner = runner
@@ -58,6 +63,7 @@ class Change:
         self._in_place = in_place
         self._newer = newer
         self._tell = tell
+        self._secrets = secrets
         self._prepared: Prepared | None = None
         self._launch: Launch | None = None
         self._rendered: Rendered | None = None
@@ -105,12 +111,14 @@ class Change:
             raise type(fault)(*self._rendered.traced(fault.faults)) from fault
 
     def _outcome(self, step: Step, faults: tuple[Fault, ...], *, is_quarantined: bool = False) -> Outcome:
+        mask = self._secrets.mask
+        notes = (*self._rendered.notes, *self._untried) if self._rendered else ()
         return Outcome(
             step=step,
             basis=self._prepared.basis if self._prepared else "",
             run=self._run,
-            notes=(*self._rendered.notes, *self._untried) if self._rendered else (),
-            faults=faults,
+            notes=tuple(map(mask.text, notes)),
+            faults=tuple(map(mask.fault, faults)),
             is_quarantined=is_quarantined,
         )
 

@@ -12,7 +12,7 @@ from headrace.types import Engine, Fault
 
 
 class Contents:
-    """Keeps what it prepared last; `forget` when the variables change."""
+    """Keeps what it prepared last; `forget` when the variables or secrets change."""
 
     def __init__(self, pipeline: str, host: Host) -> None:
         self._pipeline = pipeline

@@ -102,8 +102,11 @@ class Handler:
             self._reconciler.refresh()
 
     async def on_secrets(self, secrets: Secrets) -> None:
-        if secrets.secrets:
-            log.error("secrets are not taken by this version", count=len(secrets.secrets))
+        state = self._host.state
+        if state.secrets.take(secrets.secrets):
+            log.info("secrets", versions={secret.name: secret.version for secret in secrets.secrets})
+            self._reconciler.refresh()
+        state.collect()
 
     async def on_complete(self, complete: Complete) -> None:
         log.info("in step with the control plane", fleet_revision=complete.fleet_revision)
@@ -135,7 +138,7 @@ class Handler:
 
     async def _logs(self, command: Command) -> Answer:
         lines = min(command.lines or 100, MAX_LOG_LINES)
-        text = child_log.tail(self._named(command).log_path, lines).encode()
+        text = self._host.state.secrets.mask.text(child_log.tail(self._named(command).log_path, lines)).encode()
         return Answer(command_id=command.id, ok=True, output=text[-MAX_LOG_BYTES:])
 
     async def _upload(self, command: Command) -> Answer:

@@ -69,4 +69,5 @@ class Host:
             policy=self.policy,
             folder=str(self.folder(pipeline).path),
             version=self.version,
+            secrets={name: (held.value, held.mark) for name, held in self.state.secrets.held.items()},
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
-from agent.environment import Environment, environment_of
+from agent.environment import Environment, carried_by, environment_of
 from agent.file_names import name_faults
 from agent.policy import Policy
 from headrace.config import ConfigError, Document, Read, parse, parse_time, substitute
@@ -37,6 +37,8 @@ class Prepared:
     render_faults: tuple[Fault, ...] = ()
     here_faults: tuple[Fault, ...] = ()
     policy_faults: tuple[Fault, ...] = ()
+    awaited: tuple[Fault, ...] = ()
+    """Secrets that have not come yet: no fault of the content."""
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -61,14 +63,19 @@ def prepare(
     policy: Policy,
     folder: str,
     version: str,
+    secrets: Mapping[str, tuple[str, str]] | None = None,
 ) -> Prepared:
-    """Everything but what only the engine itself can tell; `engine` is what would run it, None when it is not here."""
+    """Everything but what only the engine itself can tell; `engine` is what would run it, None when it is not here.
+
+    `secrets` has value and mark of each one that is here.
+    """
     document, faults = _parse(content)
     if document is None:
         basis = _basis(engine, policy, version, NO_ENVIRONMENT)
         return Prepared(content=content, engine=engine, basis=basis, render_faults=faults)
-    environment = environment_of(document, known)
-    expanded = substitute(document, known, missing="empty")
+    carried = carried_by(content.secrets, secrets or {})
+    environment = environment_of(document, known, carried)
+    expanded = substitute(document, {**known, **carried.values}, missing="empty")
     return Prepared(
         content=content,
         engine=engine,
@@ -79,6 +86,10 @@ def prepare(
         render_faults=faults,
         here_faults=(*_engine_faults(content.engine, engine), *environment.faults),
         policy_faults=policy.check(expanded, folder=folder),
+        awaited=tuple(
+            Fault(message=f"secret {name!r} has not come from the control plane yet; is it set there, and in order?")
+            for name in sorted(set(carried.awaited.values()))
+        ),
     )
 
 

@@ -91,7 +91,7 @@ class Reconciler:
         self._changed(pipeline)
 
     def refresh(self) -> None:
-        """Variables changed."""
+        """Variables or secrets changed."""
         for workload in self._workloads.values():
             workload.refresh()
 

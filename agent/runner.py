@@ -96,8 +96,7 @@ class Runner:
 
     async def validate(self, target: Target, launch: Launch, prepared: Prepared, rendered: Rendered) -> None:
         """By what the agent knows and by what the engine says, without touching what runs. Raises both faults."""
-        if prepared.faults:
-            raise ConfigurationFault(*prepared.faults)
+        check_runnable(prepared)
         faults = await self._runtime(prepared).validate(self._beside(target, launch))
         if faults:
             raise ConfigurationFault(*rendered.traced(faults))
@@ -164,11 +163,13 @@ class Runner:
         """How the engine is doing. Raises EngineLostError."""
         if self.instance is None:
             raise EngineLostError("the engine does not run")
-        return await self.instance.report()
+        report = await self.instance.report()
+        return replace(report, message=self._host.state.secrets.mask.text(report.message))
 
     def last_faults(self) -> tuple[Fault, ...]:
-        """What the engine's log says went wrong since it was started."""
-        return faults_in(child_log.since(self.folder.log, self._log_offset))
+        """What the engine's log says went wrong since it was started, without secrets."""
+        faults = faults_in(child_log.since(self.folder.log, self._log_offset))
+        return tuple(map(self._host.state.secrets.mask.fault, faults))
 
     def trim_log(self) -> None:
         """Keep the engine's log within its bound."""
@@ -222,6 +223,14 @@ class Runner:
         if instance is self._instance and not self._is_changing:
             self._host.disturbed(self._pipeline)
             self._on_end(instance.ending(self._host.clock()))
+
+
+def check_runnable(prepared: Prepared) -> None:
+    """Raises ConfigurationFault for what must not run here, and EnvironmentFault for what cannot run yet."""
+    if prepared.faults:
+        raise ConfigurationFault(*prepared.faults)
+    if prepared.awaited:
+        raise EnvironmentFault(*prepared.awaited)
 
 
 def _listeners(prepared: Prepared) -> frozenset[Listener]:

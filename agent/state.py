@@ -4,6 +4,7 @@
     plane.json               the instance and epoch last seen, labels and variables
     records/<pipeline>.json  what is desired, tried, running and good
     blobs/<sha256>           canonical content
+    secrets.json             see `agent.secrets`
 
 Each file is replaced atomically (write aside, flush to the disk, rename), so a reader finds the old or the new one,
 whatever happens in between; after a power cut it may be the old one, and the control plane says again what is missing.
@@ -25,7 +26,9 @@ import structlog
 from agent.errors import AgentError
 from agent.model import Identity, Plane, Record
 from agent.records import dump, load
-from headrace.content import sha256_of
+from agent.secrets import Secrets
+from headrace.content import secret_names, sha256_of
+from headrace.errors import HeadraceError
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +51,7 @@ class State:
         self.identity: Identity | None = None
         self.plane = Plane()
         self.records: dict[str, Record] = {}
+        self.secrets = Secrets(folder, self._put_or_remove)
         self._unwritten: dict[Path, bytes] = {}
         self._lock: int | None = None
 
@@ -64,6 +68,7 @@ class State:
         for path in sorted((self.folder / "records").glob("*.json")):
             if record := self._read(path, Record):
                 self.records[record.pipeline] = record
+        self.secrets.open()
 
     def close(self) -> None:
         """Write what is left, and let another process have the folder."""
@@ -119,8 +124,10 @@ class State:
             self._put(self.folder / "blobs" / sha256, data)
 
     def collect(self) -> None:
-        """Delete the contents that no record names."""
+        """Delete the contents that no record names, and the secrets that no content names."""
         kept = frozenset[str]().union(*(record.kept for record in self.records.values()))
+        if self.secrets.held:
+            self.secrets.keep(frozenset[str]().union(*map(self._secrets_of, kept)))
         blobs = self.folder / "blobs"
         for path in [*blobs.iterdir(), *(path for path in self._unwritten if path.parent == blobs)]:
             if path.name not in kept:
@@ -134,6 +141,14 @@ class State:
         for path, data in waiting.items():
             self._replace(path, data)
 
+    def _secrets_of(self, sha256: str) -> frozenset[str]:
+        """What a content names; nothing while it is not here."""
+        data = self.blob(sha256)
+        try:
+            return frozenset() if data is None else secret_names(data)
+        except HeadraceError:
+            return frozenset()
+
     def _record_path(self, pipeline: str) -> Path:
         return self.folder / "records" / f"{pipeline}.json"
 
@@ -145,6 +160,13 @@ class State:
         """Write, and with it what waits, once the disk takes writes again."""
         if self._replace(path, data) and self.trouble:
             self.flush()
+
+    def _put_or_remove(self, path: Path, data: bytes | None) -> None:
+        if data is not None:
+            self._put(path, data)
+            return
+        self._unwritten.pop(path, None)
+        path.unlink(missing_ok=True)
 
     def _replace(self, path: Path, data: bytes) -> bool:
         try:

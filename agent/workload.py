@@ -21,12 +21,12 @@ import structlog
 from agent import attempts
 from agent.change import Change, Outcome, SupersededError, disk_fault
 from agent.contents import Contents
-from agent.errors import AgentError, ConfigurationFault
+from agent.errors import AgentError
 from agent.host import Host
 from agent.model import Record, Removal, Target
 from agent.plan import Acknowledge, Action, Keep, Reload, Replace, Revive, Settle, Start, Stop, plan
 from agent.restart import Exit, retry_delay
-from agent.runner import Runner
+from agent.runner import Runner, check_runnable
 from agent.runtimes import EngineLostError, Instance
 from agent.runtimes.log_lines import is_environment
 from agent.truths import has_other_good, is_settling, observed_of, situation_of
@@ -80,7 +80,7 @@ class Workload:
         self._wake.set()
 
     def refresh(self) -> None:
-        """Variables changed: look whether that matters here."""
+        """Variables or secrets changed: look whether that matters here."""
         self._contents.forget()
         self._wake.set()
 
@@ -187,6 +187,7 @@ class Workload:
                 in_place=in_place,
                 newer=self._newer,
                 tell=self._tell,
+                secrets=self._host.state.secrets,
             )
             try:
                 outcome = await change.make()
@@ -241,8 +242,7 @@ class Workload:
             async with self._host.applies:
                 prepared = await self._contents.get(target)
                 launch, _ = self._runner.render(target, prepared)
-                if prepared.faults:
-                    raise ConfigurationFault(*prepared.faults)
+                check_runnable(prepared)
                 self._runner.probe(prepared)
                 run = await self._runner.apply(target, launch, prepared, in_place=False)
         except AgentError as error:
@@ -283,7 +283,7 @@ class Workload:
         try:
             self._vitals.seen(await self._runner.report(), self._host.clock())
         except EngineLostError as error:
-            self._vitals.unanswered(error.message)
+            self._vitals.unanswered(self._host.state.secrets.mask.text(error.message))
         if self._vitals.is_stuck:
             self._log.warning("engine does not answer and is ended", reason=self._vitals.message)
             self._vitals.started()
@@ -306,6 +306,7 @@ class Workload:
         self._wake.set()
 
     def _count_exit(self, ending: Exit, detail: str) -> None:
+        detail = self._host.state.secrets.mask.text(detail)
         delay = self._vitals.ended(ending, detail, roll=self._host.roll())
         self._log.warning("engine is down", reason=self._vitals.message, next_start_in_s=round(delay, 1))
         self._changed(self.pipeline)

@@ -125,6 +125,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         channel=Door(address=options.channel, insecure=options.channel_insecure),
         tls=_tls(options),
         management_token=_token(options.management_token_file) if options.management_token_file else "",
+        secrets_key=options.secrets_key,
         heartbeat_s=options.heartbeat,
         timings=Timings(
             suspect=options.suspect or 3 * options.heartbeat,
@@ -191,6 +192,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="demand client certificates of this CA")
     command.add_argument(
         "--management-token-file", type=Path, metavar="FILE", help="the token to ask for (default: a fresh one)"
+    )
+    command.add_argument(
+        "--secrets-key",
+        type=Path,
+        metavar="FILE",
+        help="keys of secrets, the same on every replica (default: secrets.key in the data folder, made when needed)",
     )
     command.add_argument(
         "--metrics",

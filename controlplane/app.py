@@ -40,6 +40,7 @@ from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
 from controlplane.rpc.channel import ChannelEdge
 from controlplane.rpc.management import About, ManagementEdge
+from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.settings import Settings
 from controlplane.state import open_store
@@ -50,6 +51,7 @@ from controlplane.upkeep import Upkeep
 from controlplane.view import View
 from headrace import local
 from headrace.errors import UnavailableError
+from headrace.keyring import KeyFile
 from headrace.security import parse_address
 from headrace.server import ChannelService, Listener, ManagementService
 
@@ -107,6 +109,7 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
         parts = _Parts(settings, store, metric_store)
         async with store.read() as reader:
             await follow(parts.view, reader)
+        await parts.secrets.check()
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(work, name=name) for name, work in parts.background().items()]
             try:
@@ -163,11 +166,14 @@ class _Parts:
             metric_intake = MetricIntake(
                 self.metric_buffer, view=self.view, meters=self.meters, labels=settings.metric_labels, clock=clock
             )
+        keys = KeyFile(settings.secrets_key or settings.data_dir.absolute() / "secrets.key")
+        self.secrets = Secrets(store=store, view=self.view, keys=keys, clock=clock)
         self.fleet = Fleet.over(
             store=store,
             view=self.view,
             changes=self.changes,
             catalogues=self.catalogues,
+            secrets=self.secrets,
             clock=clock,
             monotonic=time.monotonic,
             limits=settings.limits,
@@ -179,6 +185,7 @@ class _Parts:
             changes=self.changes,
             sessions=self.sessions,
             intake=self.intake,
+            secrets=self.secrets,
             meters=self.meters,
             clock=clock,
             rng=rng,
@@ -240,6 +247,7 @@ class _Parts:
                 clock=clock,
                 trouble=lambda: self.metric_buffer.trouble if self.metric_buffer is not None else "",
             ),
+            secrets=self.secrets,
             dump=store.dump,
         )
         self.http = HttpDoor(settings.http, tls=settings.tls, ready=self._why_not_ready)

@@ -12,7 +12,7 @@ from itertools import islice
 
 import structlog
 
-from controlplane.model import AgentRow, BlobRow, ChangeRow, PipelineRow, Topic, VariableRow
+from controlplane.model import SECRET_KEY, AgentRow, BlobRow, ChangeRow, PipelineRow, SecretRow, Topic, VariableRow
 from controlplane.state.store import Reader, Store
 from controlplane.view import Batch, View
 from headrace.errors import UnavailableError
@@ -102,6 +102,7 @@ async def _everything(view: View, reader: Reader) -> Batch:
         contents=await _contents(pipelines, reader),
         agents=tuple(await reader.find(AgentRow)),
         variables=_by_precedence(await reader.find(VariableRow)),
+        secrets=tuple(await reader.find(SecretRow)),
         everything=True,
     )
 
@@ -120,13 +121,16 @@ async def _changed(view: View, reader: Reader) -> Batch:
     pipelines = [row for part in pieces(names) for row in await reader.find(PipelineRow, name=part)]
     ids = sorted(keys[Topic.AGENT])
     agents = [row for part in pieces(ids) for row in await reader.find(AgentRow, id=part)]
+    secrets = {key for key in keys[Topic.VARIABLE] if key.startswith(SECRET_KEY)}
+    variables = keys[Topic.VARIABLE] - secrets
     return Batch(
         plane=await reader.plane(),
         pipelines=tuple(pipelines),
         contents=await _contents(pipelines, reader),
         agents=tuple(agents),
         missing_agents=frozenset(ids) - {agent.id for agent in agents},
-        variables=_by_precedence(await reader.find(VariableRow)) if keys[Topic.VARIABLE] else None,
+        variables=_by_precedence(await reader.find(VariableRow)) if variables else None,
+        secrets=tuple(await reader.find(SecretRow)) if secrets else None,
         commands=frozenset(keys[Topic.COMMAND]),
     )
 

@@ -15,6 +15,10 @@ from typing import ClassVar
 from headrace.api import Action
 from headrace.types import AgentState, CommandKind, Engine, Facts, Observed, Phase, Severity
 
+SECRET_KEY = "secret/"
+"""Before a secret's name, the key of its entries in the change log. Their topic is VARIABLE, which every version reads;
+no variable's name has a slash."""
+
 
 class Topic(StrEnum):
     """What an entry of the change log is about; its key names which one."""
@@ -213,6 +217,21 @@ class VariableRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRow:
+    """A secret's newest value, encrypted; a deleted one stays without it, so that its versions go on counting."""
+
+    KEY: ClassVar = ("name",)
+    name: str
+    version: int
+    value: bytes = field(repr=False)
+    """As `headrace.keyring` closes it."""
+    deleted: bool = False
+    author: str = ""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRow:
     """Something that an agent is asked to do at most once, and its answer."""
 
@@ -270,6 +289,7 @@ Row = (
     | TokenRow
     | CertificateRow
     | VariableRow
+    | SecretRow
     | CommandRow
     | ChangeRow
     | EventRow

@@ -20,6 +20,7 @@ from controlplane.model import CommandRow, ObservedRow, SessionRow
 from controlplane.observed import Intake
 from controlplane.outage import outlast
 from controlplane.plan import Act, Asked, Mark, act, plan, strangers
+from controlplane.secrets import Secrets
 from controlplane.sessions import Session, Sessions
 from controlplane.state.store import Store
 from controlplane.telemetry import Meters
@@ -47,6 +48,7 @@ class Reconciler:
         changes: Changes,
         sessions: Sessions,
         intake: Intake,
+        secrets: Secrets,
         meters: Meters,
         clock: Callable[[], datetime],
         rng: random.Random,
@@ -56,6 +58,7 @@ class Reconciler:
         self._changes = changes
         self._sessions = sessions
         self._intake = intake
+        self._secrets = secrets
         self._meters = meters
         self._clock = clock
         self._rng = rng
@@ -101,8 +104,9 @@ class Reconciler:
         everyone = delta.everything or delta.variables
         ids = {session.agent_id for session in self._sessions} if everyone else delta.agents
         await self._retell(ids)
-        if delta.pipelines and not everyone:
-            await self._fan_out(delta.pipelines)
+        names = delta.pipelines.union(self._view.naming(delta.secrets))
+        if names and not everyone:
+            await self._fan_out(names)
         if delta.commands:
             await self._commands(delta.commands)
 
@@ -156,6 +160,7 @@ class Reconciler:
         if variables != session.variables:
             session.variables = variables
             session.link.post("variables", variables)
+        self._tell_secrets(session, agent)
         asked = session.asked()
         decided = plan(wanted=self._view.wanted(agent), known=self._view.known(asked), asked=asked, marks=session.marks)
         for name in decided.sends:
@@ -166,7 +171,18 @@ class Reconciler:
             if session.phases.get(name) is not Phase.ORPHANED:
                 self._intake.note(session, name)
 
+    def _tell_secrets(self, session: Session, agent: AgentView) -> None:
+        """Before what names them. An agent that needs none any more is told so, once."""
+        names = self._view.secrets_of(agent)
+        if not (names or session.secrets):
+            return
+        data = self._secrets.message(names)
+        if data != session.secrets:
+            session.secrets = data
+            session.link.post("secrets", data)
+
     def _tell_some(self, session: Session, agent: AgentView, names: Iterable[str]) -> None:
+        self._tell_secrets(session, agent)
         for name in names:
             pipeline = self._view.pipelines[name]
             wanted = pipeline.row.generation if pipeline.matches(agent) else None

@@ -19,7 +19,7 @@ from headrace.types import Observed, Phase
 class Session:
     """One open link, what its agent reported, and what it has been told on this link."""
 
-    __slots__ = ("agent_id", "link", "live", "marks", "phases", "told", "troubles", "variables", "workloads")
+    __slots__ = ("agent_id", "link", "live", "marks", "phases", "secrets", "told", "troubles", "variables", "workloads")
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -34,6 +34,8 @@ class Session:
         self.told: dict[str, Asked] = {}
         """What was posted on this link. It is ahead of what is reported, and order on a link holds, so it wins."""
         self.variables = b""
+        self.secrets = b""
+        """The last message with them, which all sessions that got the same share; empty before any."""
         self.live = False
         """Whether the lists that Welcome wanted are here, so that plans can be made."""
 

@@ -42,6 +42,8 @@ class Settings:
     tls: ServerTls | None = None
     management_token: str = ""
     """Empty: a fresh one at each start."""
+    secrets_key: Path | None = None
+    """The keys that secrets are encrypted with; None: `secrets.key` in the data folder, made at the first use."""
     heartbeat_s: float = 20.0
     timings: Timings = field(default_factory=Timings)
     retention_s: float = 30 * 24 * 3600.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from controlplane.model import AgentRow, PipelineRow, PlaneRow, VariableRow
+from controlplane.model import AgentRow, PipelineRow, PlaneRow, SecretRow, VariableRow
 from controlplane.plan import Known
 from headrace import codec, content, selector
 from headrace.digests import facts_digest
@@ -32,6 +32,7 @@ class Batch:
     agents: tuple[AgentRow, ...] = ()
     missing_agents: frozenset[str] = frozenset()
     variables: tuple[VariableRow, ...] | None = None
+    secrets: tuple[SecretRow, ...] | None = None
     commands: frozenset[str] = frozenset()
     everything: bool = False
 
@@ -43,6 +44,7 @@ class Delta:
     pipelines: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
+    secrets: frozenset[str] = frozenset()
     variables: bool = False
     epoch: bool = False
     everything: bool = False
@@ -52,6 +54,7 @@ class Delta:
             pipelines=self.pipelines | other.pipelines,
             agents=self.agents | other.agents,
             commands=self.commands | other.commands,
+            secrets=self.secrets | other.secrets,
             variables=self.variables or other.variables,
             epoch=self.epoch or other.epoch,
             everything=self.everything or other.everything,
@@ -67,6 +70,8 @@ class PipelineView:
     desired: bytes
     """Empty for a tombstone."""
     remove: bytes
+    secrets: frozenset[str] = frozenset()
+    """The names of those that its content refers to."""
 
     @property
     def known(self) -> Known:
@@ -100,6 +105,8 @@ class View:
         self.pipelines: dict[str, PipelineView] = {}
         self.agents: dict[str, AgentView] = {}
         self.variables: tuple[tuple[VariableRow, selector.Selector], ...] = ()
+        self.secrets: Mapping[str, SecretRow] = {}
+        self._with_secrets: frozenset[str] = frozenset()
 
     def is_at(self, plane: PlaneRow) -> bool:
         """Whether the view is at this moment, or past it; revisions and epochs of one instance only grow."""
@@ -123,10 +130,13 @@ class View:
             self.agents.pop(gone, None)
         if batch.variables is not None:
             self.variables = tuple((row, selector.parse(row.selector or "*")) for row in batch.variables)
+        changed = self._take_secrets(batch.secrets)
+        self._with_secrets = frozenset(name for name, pipeline in self.pipelines.items() if pipeline.secrets)
         self._unseen |= Delta(
             pipelines=frozenset(row.name for row in batch.pipelines),
             agents=frozenset(row.id for row in batch.agents) | batch.missing_agents,
             commands=batch.commands,
+            secrets=changed,
             variables=batch.variables is not None,
             epoch=bool(self.plane.instance_id) and batch.plane.epoch != self.plane.epoch,
             everything=batch.everything,
@@ -158,6 +168,15 @@ class View:
         """The operators' variables for this agent; of several for one name, the most specific selector's."""
         return {row.name: row.value for row, chosen in self.variables if chosen.matches(agent.labels)}
 
+    def naming(self, secrets: frozenset[str]) -> list[str]:
+        """The pipelines that refer to one of these secrets."""
+        return sorted(name for name in self._with_secrets if self.pipelines[name].secrets & secrets)
+
+    def secrets_of(self, agent: AgentView) -> frozenset[str]:
+        """The names of the secrets that the pipelines refer to which the agent should run."""
+        wanted = (self.pipelines[name] for name in self._with_secrets)
+        return frozenset[str]().union(*(pipeline.secrets for pipeline in wanted if pipeline.matches(agent)))
+
     def find(self, agent: str) -> list[AgentView]:
         """The agent with this id, else those with this name, those that are there before those that went."""
         if agent in self.agents:
@@ -169,10 +188,19 @@ class View:
         """The agent as it would be with other effective labels."""
         return replace(agent, labels=labels)
 
+    def _take_secrets(self, rows: tuple[SecretRow, ...] | None) -> frozenset[str]:
+        """The names of those that are another now."""
+        if rows is None:
+            return frozenset()
+        before, self.secrets = self.secrets, {row.name: row for row in rows if not row.deleted}
+        names = before.keys() | self.secrets.keys()
+        return frozenset(name for name in names if before.get(name) != self.secrets.get(name))
+
     def _pipeline(self, row: PipelineRow, contents: Mapping[str, bytes]) -> PipelineView:
-        desired = b""
+        desired, secrets = b"", frozenset[str]()
         if not row.deleted:
             message = content.desired_of(row.name, row.generation, contents[row.sha256], self._limits)
             desired = codec.encode_server(message)
+            secrets = content.secret_names(contents[row.sha256])
         remove = Remove(pipeline=row.name, generation=row.generation, purge=row.purge)
-        return PipelineView(row, selector.parse(row.selector), desired, codec.encode_server(remove))
+        return PipelineView(row, selector.parse(row.selector), desired, codec.encode_server(remove), secrets)

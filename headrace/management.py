@@ -222,6 +222,24 @@ class ManagementClient:
         """Nobody enrols with it any more; agents that did stay."""
         await self._call(api.RevokeTokenRequest(id=id), api.RevokeTokenResponse)
 
+    # Secrets
+
+    async def set_secret(self, name: str, value: bytes) -> api.SetSecretResponse:
+        """Makes a secret, or gives it a new value, which pipelines that name it then run with."""
+        return await self._call(api.SetSecretRequest(name=name, value=value), api.SetSecretResponse)
+
+    async def list_secrets(self) -> tuple[api.SecretInfo, ...]:
+        """Without their values, which never come back."""
+        return (await self._call(api.ListSecretsRequest(), api.ListSecretsResponse)).secrets
+
+    async def delete_secret(self, name: str) -> None:
+        """Refused while a pipeline names it."""
+        await self._call(api.DeleteSecretRequest(name=name), api.DeleteSecretResponse)
+
+    async def rekey_secrets(self) -> int:
+        """Encrypts all with the first key of the plane's key file; how many had another one."""
+        return (await self._call(api.RekeySecretsRequest(), api.RekeySecretsResponse)).changed
+
     # Events
 
     async def list_events(

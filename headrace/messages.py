@@ -128,7 +128,7 @@ class Secret:
 
     name: str
     version: int
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from controlplane.fleet.queries import Queries
 from controlplane.fleet.uploads import Uploads
 from controlplane.fleet.validation import Validation
 from controlplane.fleet.watch import Watches
+from controlplane.secrets import Secrets
 from controlplane.state.store import Store
 from controlplane.view import View
 from headrace.limits import DEFAULT_LIMITS, Limits
@@ -52,6 +53,7 @@ class Fleet:
         view: View,
         changes: Changes,
         catalogues: Catalogues,
+        secrets: Secrets,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
         limits: Limits = DEFAULT_LIMITS,
@@ -65,7 +67,9 @@ class Fleet:
             store=store,
             view=view,
             contents=contents,
-            validation=Validation(store=store, view=view, contents=contents, catalogues=catalogues, limits=limits),
+            validation=Validation(
+                store=store, view=view, contents=contents, catalogues=catalogues, secrets=secrets, limits=limits
+            ),
             clock=clock,
             confirm_floor=confirm_floor,
         )

@@ -13,8 +13,10 @@ from controlplane.changes import follow
 from controlplane.fleet.contents import Contents, manifest_of
 from controlplane.fleet.reach import beside, pruned
 from controlplane.model import PipelineRow
+from controlplane.secrets import Secrets
 from controlplane.state.store import Store
 from controlplane.validate import AgentFacts, Findings, FleetFacts
+from controlplane.validate.secrets import MOST
 from controlplane.view import AgentView, View
 from controlplane.words import some
 from headrace import selector
@@ -41,11 +43,21 @@ class Validation:
     The rules run in a thread, since a hostile text can cost seconds, and at most two at once.
     """
 
-    def __init__(self, *, store: Store, view: View, contents: Contents, catalogues: Catalogues, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        view: View,
+        contents: Contents,
+        catalogues: Catalogues,
+        secrets: Secrets,
+        limits: Limits,
+    ) -> None:
         self._store = store
         self._view = view
         self._contents = contents
         self._catalogues = catalogues
+        self._secrets = secrets
         self._limits = limits
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -68,6 +80,7 @@ class Validation:
             embedded=self._catalogues.embedded,
             pipelines=others,
             variables=variables,
+            secrets={name: self._secrets.problem(name) for name in _secret_names(manifests)},
             limits=self._limits,
         )
         async with self._turns:
@@ -75,7 +88,12 @@ class Validation:
         return Judgement(findings=findings, beside={row.name: row.sha256 for row in rows})
 
     def holds(self, judgement: Judgement, manifests: Sequence[Manifest], *, prune: Selector | None = None) -> bool:
-        """Whether the view still has the same pipelines beside these; an agent that joined meanwhile is no matter."""
+        """Whether the view still has the same pipelines beside these, and the secrets that these refer to.
+
+        An agent that joined meanwhile is no matter.
+        """
+        if not _secret_names(manifests) <= self._view.secrets.keys():
+            return False
         rows = self._beside(manifests, self._agents(manifests), prune)
         return all(judgement.beside.get(row.name) == row.sha256 for row in rows)
 
@@ -114,6 +132,13 @@ def decide(findings: Mapping[str, Findings], *, force: bool) -> None:
 def said(found: Findings | None) -> tuple[Fault, ...]:
     """What goes along with a change that was accepted."""
     return () if found is None else (*found.faults, *found.notes)
+
+
+def _secret_names(manifests: Sequence[Manifest]) -> frozenset[str]:
+    """Those that are looked up; a manifest that names too many is refused for that."""
+    return frozenset(
+        reference.name for manifest in manifests if len(manifest.secrets) <= MOST for reference in manifest.secrets
+    )
 
 
 def _selectors(manifests: Sequence[Manifest]) -> Iterator[Selector]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from controlplane.fleet import Fleet
 from controlplane.identity import Tokens
 from controlplane.metrics.reading import MetricReader
+from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace import api
@@ -44,6 +45,7 @@ class ManagementEdge:
         tokens: Tokens,
         channel: Callable[[], str],
         metrics: MetricReader,
+        secrets: Secrets,
         dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
         self._token = token.encode()
@@ -55,6 +57,7 @@ class ManagementEdge:
         self._tokens = tokens
         self._channel = channel
         self._metrics = metrics
+        self._secrets = secrets
         self._dump = dump
 
     async def authenticate(self, credential: str, peer: str) -> Caller:
@@ -107,7 +110,9 @@ class ManagementEdge:
         return api.RetryPipelineResponse(results=results)
 
     async def get_logs(self, request: api.GetLogsRequest, caller: Caller) -> api.GetLogsResponse:
-        return api.GetLogsResponse(text=await self._fleet.actions.logs(request))
+        text = await self._fleet.actions.logs(request)
+        # The agent did so already, and knows older values too; but it runs where others are at home.
+        return api.GetLogsResponse(text=self._secrets.mask(request.pipeline).text(text))
 
     async def adopt_workload(self, request: api.AdoptWorkloadRequest, caller: Caller) -> api.AdoptWorkloadResponse:
         return await self._fleet.orphans.adopt(request, author=caller.name)
@@ -143,6 +148,19 @@ class ManagementEdge:
     async def revoke_token(self, request: api.RevokeTokenRequest, caller: Caller) -> api.RevokeTokenResponse:
         await self._tokens.revoke(request.id, author=caller.name)
         return api.RevokeTokenResponse()
+
+    async def set_secret(self, request: api.SetSecretRequest, caller: Caller) -> api.SetSecretResponse:
+        return await self._secrets.set(request, author=caller.name)
+
+    async def list_secrets(self, request: api.ListSecretsRequest, caller: Caller) -> api.ListSecretsResponse:
+        return api.ListSecretsResponse(secrets=await self._secrets.list())
+
+    async def delete_secret(self, request: api.DeleteSecretRequest, caller: Caller) -> api.DeleteSecretResponse:
+        await self._secrets.delete(request.name, author=caller.name)
+        return api.DeleteSecretResponse()
+
+    async def rekey_secrets(self, request: api.RekeySecretsRequest, caller: Caller) -> api.RekeySecretsResponse:
+        return api.RekeySecretsResponse(changed=await self._secrets.rekey(author=caller.name))
 
     async def list_events(self, request: api.ListEventsRequest, caller: Caller) -> api.ListEventsResponse:
         return api.ListEventsResponse(events=await self._fleet.queries.events(request))

@@ -45,6 +45,7 @@ NAMES: Mapping[RowClass, str] = {
     model.TokenRow: "tokens",
     model.CertificateRow: "certificates",
     model.VariableRow: "variables",
+    model.SecretRow: "secrets",
     model.CommandRow: "commands",
     model.ChangeRow: "changes",
     model.EventRow: "events",

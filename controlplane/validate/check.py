@@ -12,6 +12,7 @@ from controlplane.validate.manifest import manifest_faults
 from controlplane.validate.plugins import check_plugins
 from controlplane.validate.references import check_files, check_parsers
 from controlplane.validate.routes import check_routes
+from controlplane.validate.secrets import check_secrets
 from controlplane.validate.service import check_service
 from controlplane.validate.source import read
 from controlplane.validate.variables import check_variables
@@ -29,6 +30,7 @@ def check(manifests: Sequence[Manifest], fleet: FleetFacts) -> dict[str, Finding
 
 def _found(manifest: Manifest, neighbours: Mapping[str, Neighbour], fleet: FleetFacts) -> Iterator[Finding]:
     yield from manifest_faults(manifest, fleet.limits)
+    yield from check_secrets(manifest, fleet.secrets)
     if len(manifest.config) > fleet.limits.configuration:
         return
     source, found = read(manifest)

@@ -33,6 +33,8 @@ class FleetFacts:
     pipelines: Mapping[str, Manifest] = field(default_factory=dict)
     variables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The operators' variables of each agent, by its id."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Of each secret that a manifest names, why it cannot be used; empty when it can."""
     limits: Limits = DEFAULT_LIMITS
 
 

@@ -30,9 +30,6 @@ def manifest_faults(manifest: Manifest, limits: Limits) -> Iterator[Fault]:
         yield error(f"the description has {len(manifest.description)} characters, the limit is {_LONGEST_TEXT}")
     if not manifest.config.strip():
         yield error("its configuration is empty; give config or configFile")
-    if manifest.secrets:
-        names = ", ".join(repr(reference.name) for reference in manifest.secrets)
-        yield error(f"it refers to secrets ({names}), which this version does not have; remove them")
     yield from _file_faults(manifest)
     yield from _size_faults(manifest, limits)
 

@@ -15,12 +15,13 @@ def check_variables(
     source: Source, agents: Sequence[AgentFacts], set_for: Mapping[str, Mapping[str, str]]
 ) -> Iterator[Finding]:
     """One error for each variable that is missing anywhere, or is not given to an engine, at its first place."""
+    carriers_of_secrets = {reference.env for reference in source.manifest.secrets}
     needed: dict[str, Reference] = {}
     refused: dict[str, Reference] = {}
     for reference in source.variables:
         if objection(reference.name):
             refused.setdefault(reference.name, reference)
-        elif reference.default is None and reference.name not in PASSED_ON:
+        elif reference.default is None and reference.name not in PASSED_ON | carriers_of_secrets:
             needed.setdefault(reference.name, reference)
     for name, reference in refused.items():
         yield error_at(objection(name), reference.position)

@@ -17,6 +17,7 @@ from headrace.cli import (
     get,
     lifecycle,
     plane,
+    secrets,
     serve,
     test,
     tokens,
@@ -69,6 +70,7 @@ app.command(rich_help_panel=_FLEET)(lifecycle.restart)
 app.command(rich_help_panel=_FLEET)(lifecycle.retry)
 app.add_typer(agents.group, rich_help_panel=_FLEET)
 app.add_typer(variables.group, rich_help_panel=_FLEET)
+app.add_typer(secrets.group, rich_help_panel=_FLEET)
 app.add_typer(tokens.group, rich_help_panel=_FLEET)
 app.command(rich_help_panel=_FLEET)(plane.backup)
 app.command(rich_help_panel=_FLEET)(plane.restore)

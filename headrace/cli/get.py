@@ -17,7 +17,7 @@ from headrace.cli.target import talk
 from headrace.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from headrace.api import Agent, Pipeline, Revision, Token, Variable
+    from headrace.api import Agent, Pipeline, Revision, SecretInfo, Token, Variable
     from headrace.management import ManagementClient
 
 T = TypeVar("T")
@@ -105,6 +105,19 @@ VARIABLES: Listing[Variable] = Listing(
     ),
     document=plain,
     none="no variables; set one: headrace variable set NAME=VALUE",
+)
+SECRETS: Listing[SecretInfo] = Listing(
+    key=lambda secret: secret.name,
+    columns=(
+        Column("NAME", lambda s: s.name),
+        Column("VERSION", lambda s: str(s.version)),
+        Column("UPDATED", lambda s: when(s.updated_at)),
+        Column("BY", lambda s: s.author),
+        Column("PIPELINES", lambda s: ", ".join(s.pipelines) or "-"),
+        Column("PROBLEM", lambda s: s.problem or "-"),
+    ),
+    document=plain,
+    none="no secrets; set one: headrace secret set NAME < FILE",
 )
 
 
@@ -202,6 +215,12 @@ def tokens(context: typer.Context, output: options.Output = Format.TABLE) -> Non
 def variables(context: typer.Context, output: options.Output = Format.TABLE) -> None:
     """Values of ${NAME} in configurations."""
     show(context, lambda client: client.list_variables(), VARIABLES, format=output)
+
+
+@group.command("secrets")
+def secrets(context: typer.Context, output: options.Output = Format.TABLE) -> None:
+    """Secrets, without their values."""
+    show(context, lambda client: client.list_secrets(), SECRETS, format=output)
 
 
 @group.command("revisions")

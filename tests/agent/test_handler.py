@@ -13,6 +13,7 @@ from agent.host import Host
 from agent.model import Identity, Target
 from agent.reconciler import Reconciler
 from agent.runtimes import child_log
+from headrace.api import SecretReference
 from headrace.content import canonical, desired_of, sha256_of
 from headrace.errors import ForbiddenError, UnauthenticatedError
 from headrace.limits import Limits
@@ -28,8 +29,9 @@ LIMITS = Limits(pipelines_per_agent=3)
 class Bench:
     """A handler with all that is behind it; `uploaded` and `has_token` stand for the channel and a bootstrap token."""
 
-    def __init__(self, host: Host, reconciler: Reconciler) -> None:
+    def __init__(self, host: Host, reconciler: Reconciler, runtime: FakeRuntime) -> None:
         self.host = host
+        self.runtime = runtime
         self.reconciler = reconciler
         self.uploaded: dict[str, bytes] = {}
         self.has_token = False
@@ -52,12 +54,13 @@ class Bench:
 
 @pytest.fixture
 async def bench(make_host: MakeHost) -> AsyncIterator[Bench]:
-    host = make_host({Engine.EMBEDDED: FakeRuntime()})
+    runtime = FakeRuntime()
+    host = make_host({Engine.EMBEDDED: runtime})
     async with asyncio.TaskGroup() as group:
         reconciler = Reconciler(host, lambda pipeline: None)
         reconciler.start(group)
         try:
-            yield Bench(host, reconciler)
+            yield Bench(host, reconciler, runtime)
         finally:
             await reconciler.shut_down()
 
@@ -125,6 +128,68 @@ async def test_variables_reach_what_uses_them(bench: Bench) -> None:
     await bench.until_good("p")
 
 
+def with_secret(mark: str = "a", fault: str = "") -> bytes:
+    """A content that uses a secret."""
+    text = content(mark, fault).config.replace("rate: 50", "rate: ${RATE}")
+    return canonical(replace(content(text=text), secrets=(SecretReference(name="rate", env="RATE"),)))
+
+
+def secret(value: str, version: int = 1) -> Secrets:
+    return Secrets(secrets=(Secret(name="rate", version=version, value=value.encode()),))
+
+
+async def test_a_secret_that_comes_late_is_waited_for_and_a_newer_one_is_applied(bench: Bench) -> None:
+    await bench.handler.on_desired(desired_of("p", 1, with_secret()))
+    await eventually(lambda: (attempt := bench.observed("p").attempt) and attempt.state is AttemptState.FAILED)
+    attempt = bench.observed("p").attempt
+    assert attempt is not None
+    assert not attempt.quarantined
+    assert attempt.retry_at is not None
+    assert str(attempt.faults[0]).startswith("secret 'rate' has not come from the control plane yet")
+
+    await bench.handler.on_secrets(secret("4200"))
+    await bench.until_good("p")
+    (first,) = bench.runtime.alive
+    assert first.launch.environment["RATE"] == "4200"
+    assert "4200" not in first.launch.config.read_text()
+
+    await bench.handler.on_secrets(secret("4200"))  # repeated, and no news
+    await bench.handler.on_secrets(secret("9900", 2))
+    await eventually(lambda: [each.launch.environment["RATE"] for each in bench.runtime.alive] == ["9900"])
+    assert not first.alive
+    assert first.reloads == 0  # a reload has the environment of before
+    assert bench.observed("p").desired == 1
+
+
+async def test_with_the_workload_its_secrets_are_erased(bench: Bench) -> None:
+    await bench.handler.on_secrets(secret("4200"))
+    await bench.handler.on_desired(desired_of("p", 1, with_secret()))
+    await bench.until_good("p")
+    await bench.handler.on_secrets(Secrets())
+    assert bench.host.state.secrets.held  # what runs may need it again
+    await bench.handler.on_remove(Remove(pipeline="p", generation=2))
+    await eventually(lambda: "p" not in bench.handler.observed())
+    assert not bench.host.state.secrets.held
+    assert list(bench.host.state.folder.glob("secrets*")) == []
+
+
+async def test_no_fault_and_no_log_shows_a_secret(bench: Bench) -> None:
+    # The stand-in names its mark in every fault, and that is the secret here.
+    await bench.handler.on_secrets(secret("kingfisher"))
+    await bench.handler.on_desired(desired_of("p", 1, with_secret("kingfisher", "invalid")))
+    await eventually(lambda: (attempt := bench.observed("p").attempt) and attempt.quarantined)
+    attempt = bench.observed("p").attempt
+    assert attempt is not None
+    assert str(attempt.faults[0]) == "***: invalid"
+    assert "kingfisher" not in (bench.host.state.folder / "records/p.json").read_text()
+    await bench.handler.on_secrets(secret("a dipper", 2))
+    path = bench.host.folder("p").log
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("with kingfisher before, with a dipper now\n")
+    answer = await bench.handler.on_command(Command(id="c", kind=CommandKind.LOGS, pipeline="p"))
+    assert answer.output == b"with *** before, with *** now\n"
+
+
 async def test_commands_are_answered(bench: Bench) -> None:
     await bench.handler.on_desired(desired_of("p", 1, canonical(content())))
     await bench.until_good("p")
@@ -170,7 +235,7 @@ async def test_a_refused_identity_is_renewed_only_if_it_is_unknown_and_a_token_i
     assert not await bench.handler.on_refused(ForbiddenError("revoked"))
 
 
-async def test_what_this_version_does_not_do_is_not_an_error(bench: Bench) -> None:
+async def test_a_secret_that_nothing_needs_is_no_error(bench: Bench) -> None:
     await bench.handler.on_secrets(Secrets(secrets=(Secret(name="s", version=1, value=b"v"),)))
     await bench.handler.on_complete(Complete(fleet_revision=3))
     assert bench.handler.facts() == Facts(name="n")

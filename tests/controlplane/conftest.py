@@ -16,11 +16,13 @@ from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Timings
 from controlplane.identity import Authority, Claims, Enrolment, Tokens
 from controlplane.model import EventRow
+from controlplane.secrets import Secrets
 from controlplane.settings import Door, Settings
 from controlplane.state.store import Store
 from controlplane.view import View
 from headrace import api
 from headrace.api import Manifest
+from headrace.keyring import KeyFile
 from headrace.management import ManagementClient
 from headrace.messages import EnrollRequest, EnrollResponse
 from headrace.testing import FakeAgent
@@ -98,17 +100,20 @@ def quick(gone: float = 60.0) -> dict[str, Any]:
 class Rules:
     """The rules over a real SQLite store, without doors or loops; time stands still until it is moved."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, folder: Path) -> None:
         self.store = store
         self.view = View()
         self.clock = clock
         self.changes = Changes(store)
         self.catalogues = Catalogues(store=store)
+        self.keys = KeyFile(folder / "secrets.key")
+        self.secrets = Secrets(store=store, view=self.view, keys=self.keys, clock=clock.now)
         self.fleet = Fleet.over(
             store=store,
             view=self.view,
             changes=self.changes,
             catalogues=self.catalogues,
+            secrets=self.secrets,
             clock=clock.now,
             monotonic=clock,
         )
@@ -142,6 +147,6 @@ class Rules:
 @pytest.fixture
 async def rules(tmp_path: Path, clock: Clock) -> AsyncIterator[Rules]:
     async with opened(f"sqlite:///{tmp_path / 'rules.db'}") as store:
-        rules = Rules(store, clock)
+        rules = Rules(store, clock, tmp_path)
         await rules.follow()
         yield rules

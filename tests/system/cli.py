@@ -25,11 +25,13 @@ class Cli:
         ours = {"HOME": str(self.home), "HEADRACE_SERVER": self.server, "HEADRACE_TOKEN": self.token}
         return {**kept, **{name: value for name, value in ours.items() if value}}
 
-    def run(self, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: object, timeout: float = 120, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """How a command ended, whatever its exit code; a traceback fails the test."""
         command = [sys.executable, "-P", "-m", "headrace.cli", *map(str, arguments)]
         ended = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False, input=stdin
         )
         assert "Traceback" not in ended.stderr, f"{arguments}:\n{ended.stderr}"
         return ended

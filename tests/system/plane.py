@@ -166,11 +166,14 @@ class Plane(Service):
         selector: str = "*",
         engine: str = "auto",
         files: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> Path:
         """A pipeline file, as people write it."""
         spec: dict[str, object] = {"selector": selector, "engine": engine, "config": config}
         if files:
             spec["files"] = {file: {"content": content} for file, content in files.items()}
+        if secrets:
+            spec["secrets"] = [{"name": secret, "env": variable} for variable, secret in secrets.items()]
         document = {"apiVersion": "headrace/v1", "kind": "Pipeline", "metadata": {"name": name}, "spec": spec}
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(document, sort_keys=False))

@@ -183,7 +183,10 @@ async def test_an_agent_that_loses_one_pipeline_of_several_counts_once(rules: Ru
         ({"selector": "role=="}, None),
         ({"labels": {"a b": "c"}}, "labels: label key 'a b'"),
         ({"config": "  "}, "its configuration is empty"),
-        ({"secrets": (SecretReference(name="db", env="DB"),)}, "secrets \\('db'\\)"),
+        (
+            {"secrets": (SecretReference(name="db", env="DB"),)},
+            "secret 'db' does not exist; make it by",
+        ),
         ({"files": (File(name="../x"),)}, "file name '../x'"),
         ({"files": (File(name="/etc/passwd"),)}, "relative path"),
         ({"files": (File(name="a//b"),)}, "relative path"),

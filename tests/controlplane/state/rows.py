@@ -196,6 +196,12 @@ ADDED: Mapping[str, tuple[Row, ...]] = {
             serial="0a", agent_id="a-9", issued_at=AT, expires_at=AT, revoked_at=AT, reason="replaced"
         ),
     ),
+    "0003": (
+        model.SecretRow(
+            name="api-token", version=2, value=bytes(range(61)), author="ann", created_at=AT, updated_at=AT
+        ),
+        model.SecretRow(name="gone", version=1, value=b"", deleted=True, author="bob", created_at=AT, updated_at=AT),
+    ),
 }
 """The rows of each schema: what became possible with it."""
 

@@ -22,7 +22,9 @@ from headrace.api import (
     Pipeline,
     Revision,
     RollbackPipelineResponse,
+    SecretInfo,
     SetLabelsResponse,
+    SetSecretResponse,
     Token,
     Variable,
     Workload,
@@ -41,6 +43,7 @@ class FakePlane:
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
+    secrets: dict[str, bytes] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     channel: str = "plane.example:8402"
     events: list[Event] = field(default_factory=list)
@@ -202,6 +205,21 @@ class FakePlane:
 
     async def list_variables(self) -> tuple[Variable, ...]:
         return tuple(self.variables)
+
+    async def set_secret(self, name: str, value: bytes) -> SetSecretResponse:
+        changed = self.secrets.get(name) != value
+        self.secrets[name] = value
+        return SetSecretResponse(secret=SecretInfo(name=name, version=1, pipelines=("nginx",)), changed=changed)
+
+    async def list_secrets(self) -> tuple[SecretInfo, ...]:
+        return tuple(SecretInfo(name=name, version=1, updated_at=AT, author="ann") for name in self.secrets)
+
+    async def delete_secret(self, name: str) -> None:
+        if self.secrets.pop(name, None) is None:
+            raise NotFoundError(f"there is no secret {name!r}")
+
+    async def rekey_secrets(self) -> int:
+        return len(self.secrets)
 
     async def create_token(
         self,

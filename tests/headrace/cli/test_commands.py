@@ -432,6 +432,41 @@ def test_variables_are_set_listed_and_unset(run: Run, plane: FakePlane) -> None:
     assert plane.variables == []
 
 
+def test_a_secret_comes_from_a_file_or_the_environment_and_is_never_shown(
+    run: Run, plane: FakePlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "value"
+    file.write_bytes(b"kingfisher 41\n\n")
+    ended = run(f"secret set api --from-file {file}")
+    assert (ended.out, ended.err) == ("secret/api set, version 1\n", "applied anew: nginx\n")
+    assert plane.secrets["api"] == b"kingfisher 41\n"  # without the last line end, and no other
+    monkeypatch.setenv("API_VALUE", "kingfisher 41\n")
+    assert run("secret set api --from-env API_VALUE").out == "secret/api unchanged\n"
+    listed = run("secret list")
+    assert "api" in listed.out
+    assert "kingfisher" not in listed.out + run("get secrets -o json").out
+    assert run("secret rekey").out == "1 secret encrypted with another key\n"
+    assert run("secret delete api").out == "secret/api deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("secret set api value", Exit.USAGE, "unexpected extra argument"),
+        ("secret set api --from-file x --from-env y", Exit.USAGE, "exclude each other"),
+        ("secret set api --from-file /nowhere", Exit.REFUSED, "/nowhere cannot be read: No such file"),
+        ("secret set api --from-env NOT_THERE_AT_ALL", Exit.REFUSED, "'NOT_THERE_AT_ALL' is not in this environment"),
+        ("secret delete api", Exit.NOT_FOUND, "there is no secret 'api'"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_is_said(
+    run: Run, plane: FakePlane, command: str, code: Exit, message: str
+) -> None:
+    ended = run(command)
+    assert ended.code == code
+    assert message in ended.err
+
+
 def test_a_token_is_printed_once_and_alone(run: Run, plane: FakePlane) -> None:
     ended = run("token create --label role=edge --ttl 2h --uses 3")
     assert ended.out == "hrb_t1.secret\n"
