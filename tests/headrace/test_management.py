@@ -34,6 +34,7 @@ PIPELINE = api.Pipeline(manifest=MANIFEST, revision=2, phases={Phase.GOOD.value:
 CHANGE = api.Change(pipeline="edge", revision=2)
 AGENT = api.Agent(id="a-1", facts=Facts(name="a"))
 TOKEN = api.Token(id="t")
+SECRET = api.SecretInfo(name="api", version=2, pipelines=("edge",), problem="its key is lost")
 EVENT = api.Event(revision=1, kind="pipeline.applied")
 VARIABLE = api.Variable(name="REGION", value="eu", selector="*")
 RESULT = api.CommandResult(agent_id="a-1", agent_name="edge-1", ok=True)
@@ -200,6 +201,15 @@ CALLS: list[tuple[Callable[[ManagementClient], Any], object, object, object]] = 
     ),
     (lambda c: c.list_tokens(), api.ListTokensRequest(), api.ListTokensResponse(tokens=(TOKEN,)), (TOKEN,)),
     (lambda c: c.revoke_token("t"), api.RevokeTokenRequest(id="t"), api.RevokeTokenResponse(), None),
+    (
+        lambda c: c.set_secret("api", b"kingfisher"),
+        api.SetSecretRequest(name="api", value=b"kingfisher"),
+        api.SetSecretResponse(secret=SECRET, changed=True),
+        api.SetSecretResponse(secret=SECRET, changed=True),
+    ),
+    (lambda c: c.list_secrets(), api.ListSecretsRequest(), api.ListSecretsResponse(secrets=(SECRET,)), (SECRET,)),
+    (lambda c: c.delete_secret("api"), api.DeleteSecretRequest(name="api"), api.DeleteSecretResponse(), None),
+    (lambda c: c.rekey_secrets(), api.RekeySecretsRequest(), api.RekeySecretsResponse(changed=3), 3),
     (
         lambda c: c.list_events(agent="a-1", limit=1, before=9),
         api.ListEventsRequest(pipeline="", agent="a-1", limit=1, before=9),
