@@ -31,11 +31,11 @@ from controlplane.changes import Changes, follow
 from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.http import HttpDoor
-from controlplane.identity import Authority, Claims, Enrolment, Tokens
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
 from controlplane.metrics.intake import MetricIntake
 from controlplane.metrics.reading import MetricReader
+from controlplane.identity import Authority, Claims, Enrolment, Tokens, Users
 from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
 from controlplane.rpc.channel import ChannelEdge
@@ -248,6 +248,7 @@ class _Parts:
                 trouble=lambda: self.metric_buffer.trouble if self.metric_buffer is not None else "",
             ),
             secrets=self.secrets,
+            users=Users(store=store, clock=clock),
             dump=store.dump,
         )
         self.http = HttpDoor(settings.http, tls=settings.tls, ready=self._why_not_ready)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from headrace.api import Action
-from headrace.types import AgentState, CommandKind, Engine, Facts, Observed, Phase, Severity
+from headrace.types import AgentState, CommandKind, Engine, Facts, Observed, Phase, Role, Severity
 
 SECRET_KEY = "secret/"
 """Before a secret's name, the key of its entries in the change log. Their topic is VARIABLE, which every version reads;
@@ -207,6 +207,21 @@ class CertificateRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """Somebody who uses the management API; only the hash of the token is kept."""
+
+    KEY: ClassVar = ("name",)
+    name: str
+    role: Role
+    token_hash: str
+    revoked: bool = False
+    author: str = ""
+    description: str = ""
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariableRow:
     """A value of `${NAME}` for the agents that the selector matches."""
 
@@ -288,6 +303,7 @@ Row = (
     | TransitionRow
     | TokenRow
     | CertificateRow
+    | UserRow
     | VariableRow
     | SecretRow
     | CommandRow

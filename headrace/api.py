@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from headrace.types import AgentState, Engine, Facts, Fault, Observed, Phase, Severity
+from headrace.types import AgentState, Engine, Facts, Fault, Observed, Phase, Role, Severity
 
 
 class Action(StrEnum):
@@ -473,6 +473,61 @@ class RevokeTokenRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevokeTokenResponse:
     """Answers `RevokeToken`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who uses the management API, without the token; without `expires_at` it does not end."""
+
+    name: str
+    role: Role | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    revoked: bool = False
+    author: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateUserRequest:
+    """Asks for `CreateUser`."""
+
+    name: str
+    role: Role | None = None
+    ttl_seconds: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateUserResponse:
+    """Answers `CreateUser`."""
+
+    user: User
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListUsersRequest:
+    """Asks for `ListUsers`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListUsersResponse:
+    """Answers `ListUsers`."""
+
+    users: tuple[User, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeUserRequest:
+    """Asks for `RevokeUser`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeUserResponse:
+    """Answers `RevokeUser`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from headrace import api, local
 from headrace.connection import Connection
 from headrace.rpcs import MANAGEMENT, Rpc
 from headrace.security import ClientTls
+from headrace.types import Role
 
 T = TypeVar("T")
 
@@ -221,6 +222,23 @@ class ManagementClient:
     async def revoke_token(self, id: str) -> None:
         """Nobody enrols with it any more; agents that did stay."""
         await self._call(api.RevokeTokenRequest(id=id), api.RevokeTokenResponse)
+
+    # Users
+
+    async def create_user(
+        self, name: str, role: Role, *, ttl_seconds: int = 0, description: str = ""
+    ) -> api.CreateUserResponse:
+        """Somebody who may use this API, and the token, shown this once; without a time it does not end."""
+        request = api.CreateUserRequest(name=name, role=role, ttl_seconds=ttl_seconds, description=description)
+        return await self._call(request, api.CreateUserResponse)
+
+    async def list_users(self) -> tuple[api.User, ...]:
+        """Without their tokens."""
+        return (await self._call(api.ListUsersRequest(), api.ListUsersResponse)).users
+
+    async def revoke_user(self, name: str) -> None:
+        """Their token is good for nothing any more."""
+        await self._call(api.RevokeUserRequest(name=name), api.RevokeUserResponse)
 
     # Secrets
 

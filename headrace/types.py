@@ -20,6 +20,15 @@ class Engine(StrEnum):
     EMBEDDED = "embedded"
 
 
+class Role(StrEnum):
+    """What somebody may do with the management API; each may do what those before it may."""
+
+    READ = "read"
+    EDIT = "edit"
+    DEPLOY = "deploy"
+    ADMIN = "admin"
+
+
 class AttemptState(StrEnum):
     """How far an attempt at a generation got."""
 

@@ -4,5 +4,6 @@ from controlplane.identity.claims import Claimed, Claims
 from controlplane.identity.credentials import Authority
 from controlplane.identity.enrolment import Enrolment
 from controlplane.identity.tokens import Tokens
+from controlplane.identity.users import Users
 
-__all__ = ["Authority", "Claimed", "Claims", "Enrolment", "Tokens"]
+__all__ = ["Authority", "Claimed", "Claims", "Enrolment", "Tokens", "Users"]

@@ -1,4 +1,5 @@
-"""The form of tokens and credentials: `hrb_<id>.<secret>` bootstraps, `hra_<id>.<secret>` is an agent's own.
+"""The form of tokens and credentials: `hrb_<id>.<secret>` bootstraps, `hra_<id>.<secret>` is an agent's own,
+`hru_<name>.<secret>` a user's of the management API.
 
 Only the hash of the secret is kept. The secret has 256 bits of chance, so a plain hash is enough: there is nothing to
 guess that salt or stretching would slow down.
@@ -20,6 +21,10 @@ class Kind(StrEnum):
 
     BOOTSTRAP = "hrb"
     AGENT = "hra"
+    USER = "hru"
+
+
+_WHAT = {Kind.BOOTSTRAP: "a bootstrap token", Kind.AGENT: "an agent's credential", Kind.USER: "a user's token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,7 @@ def take_apart(text: str, kind: Kind) -> Secret:
     head, underscore, rest = text.partition("_")
     identifier, dot, secret = rest.partition(".")
     if head != kind.value or not (underscore and dot and secret and identifier and identifier.isprintable()):
-        what = {Kind.BOOTSTRAP: "a bootstrap token", Kind.AGENT: "an agent's credential"}[kind]
-        raise UnauthenticatedError(f"that is not {what}: one looks like {kind.value}_<id>.<secret>")
+        raise UnauthenticatedError(f"that is not {_WHAT[kind]}: one looks like {kind.value}_<id>.<secret>")
     return Secret(kind, identifier, _hash(secret))
 
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controlplane.fleet import Fleet
-from controlplane.identity import Tokens
 from controlplane.metrics.reading import MetricReader
+from controlplane.identity import Tokens, Users, roles
+from controlplane.identity.secret import Kind
 from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace import api
-from headrace.errors import UnauthenticatedError
+from headrace.errors import ForbiddenError, InvalidError, UnauthenticatedError
 from headrace.server import Caller
+from headrace.types import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class ManagementEdge:
         channel: Callable[[], str],
         metrics: MetricReader,
         secrets: Secrets,
+        users: Users,
         dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
         self._token = token.encode()
@@ -58,16 +61,28 @@ class ManagementEdge:
         self._channel = channel
         self._metrics = metrics
         self._secrets = secrets
+        self._users = users
         self._dump = dump
 
     async def authenticate(self, credential: str, peer: str) -> Caller:
-        """The one token of this plane, which its owner's account alone can read."""
+        """The one token of this plane, which its owner's account alone can read, or that of a user."""
+        if credential.startswith(f"{Kind.USER.value}_"):
+            name, role = await self._users.known_by(credential)
+            return Caller(name=name, peer=peer, role=role)
         if not hmac.compare_digest(credential.encode(), self._token):
             what = "the management token is wrong" if credential else "the management API needs a token"
             raise UnauthenticatedError(
                 f"{what}; on the control plane's host its user's commands find it, elsewhere set HEADRACE_TOKEN"
             )
-        return Caller(name=self._user, peer=peer)
+        return Caller(name=self._user, peer=peer, role=Role.ADMIN)
+
+    async def authorize(self, caller: Caller, method: str) -> None:
+        """By the table of roles; a refusal is an event."""
+        try:
+            roles.check(caller.name, caller.role, method)
+        except ForbiddenError as error:
+            await self._users.record_refusal(caller.name, caller.peer, error)
+            raise
 
     async def apply_pipelines(self, request: api.ApplyPipelinesRequest, caller: Caller) -> api.ApplyPipelinesResponse:
         return await self._fleet.pipelines.apply(request, author=caller.name)
@@ -148,6 +163,18 @@ class ManagementEdge:
     async def revoke_token(self, request: api.RevokeTokenRequest, caller: Caller) -> api.RevokeTokenResponse:
         await self._tokens.revoke(request.id, author=caller.name)
         return api.RevokeTokenResponse()
+
+    async def create_user(self, request: api.CreateUserRequest, caller: Caller) -> api.CreateUserResponse:
+        if request.name == self._user:
+            raise InvalidError(f"{request.name!r} is who started this control plane; choose another name")
+        return await self._users.create(request, author=caller.name)
+
+    async def list_users(self, request: api.ListUsersRequest, caller: Caller) -> api.ListUsersResponse:
+        return api.ListUsersResponse(users=await self._users.list())
+
+    async def revoke_user(self, request: api.RevokeUserRequest, caller: Caller) -> api.RevokeUserResponse:
+        await self._users.revoke(request.name, author=caller.name)
+        return api.RevokeUserResponse()
 
     async def set_secret(self, request: api.SetSecretRequest, caller: Caller) -> api.SetSecretResponse:
         return await self._secrets.set(request, author=caller.name)

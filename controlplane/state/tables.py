@@ -44,6 +44,7 @@ NAMES: Mapping[RowClass, str] = {
     model.TransitionRow: "transitions",
     model.TokenRow: "tokens",
     model.CertificateRow: "certificates",
+    model.UserRow: "users",
     model.VariableRow: "variables",
     model.SecretRow: "secrets",
     model.CommandRow: "commands",

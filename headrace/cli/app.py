@@ -22,6 +22,7 @@ from headrace.cli import (
     test,
     tokens,
     up,
+    users,
     validate,
     variables,
 )
@@ -72,6 +73,7 @@ app.add_typer(agents.group, rich_help_panel=_FLEET)
 app.add_typer(variables.group, rich_help_panel=_FLEET)
 app.add_typer(secrets.group, rich_help_panel=_FLEET)
 app.add_typer(tokens.group, rich_help_panel=_FLEET)
+app.add_typer(users.group, rich_help_panel=_FLEET)
 app.command(rich_help_panel=_FLEET)(plane.backup)
 app.command(rich_help_panel=_FLEET)(plane.restore)
 

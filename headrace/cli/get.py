@@ -17,7 +17,7 @@ from headrace.cli.target import talk
 from headrace.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from headrace.api import Agent, Pipeline, Revision, SecretInfo, Token, Variable
+    from headrace.api import Agent, Pipeline, Revision, SecretInfo, Token, User, Variable
     from headrace.management import ManagementClient
 
 T = TypeVar("T")
@@ -105,6 +105,20 @@ VARIABLES: Listing[Variable] = Listing(
     ),
     document=plain,
     none="no variables; set one: headrace variable set NAME=VALUE",
+)
+USERS: Listing[User] = Listing(
+    key=lambda user: user.name,
+    columns=(
+        Column("NAME", lambda u: u.name),
+        Column("ROLE", lambda u: u.role or "-"),
+        Column("CREATED", lambda u: when(u.created_at)),
+        Column("EXPIRES", lambda u: when(u.expires_at) if u.expires_at else "-"),
+        Column("BY", lambda u: u.author),
+        Column("REVOKED", lambda u: "yes" if u.revoked else "no"),
+        Column("DESCRIPTION", lambda u: u.description),
+    ),
+    document=plain,
+    none="no users; make one: headrace user create NAME --role ROLE",
 )
 SECRETS: Listing[SecretInfo] = Listing(
     key=lambda secret: secret.name,
@@ -215,6 +229,12 @@ def tokens(context: typer.Context, output: options.Output = Format.TABLE) -> Non
 def variables(context: typer.Context, output: options.Output = Format.TABLE) -> None:
     """Values of ${NAME} in configurations."""
     show(context, lambda client: client.list_variables(), VARIABLES, format=output)
+
+
+@group.command("users")
+def users(context: typer.Context, output: options.Output = Format.TABLE) -> None:
+    """Who may use the management API, without their tokens."""
+    show(context, lambda client: client.list_users(), USERS, format=output)
 
 
 @group.command("secrets")

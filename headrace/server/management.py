@@ -18,14 +18,16 @@ from headrace import api, codec
 from headrace.rpcs import MANAGEMENT, Rpc
 from headrace.security import credential_of
 from headrace.server.answers import Context, answered
+from headrace.types import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls: a name for the record (revisions, events), and the address it came from."""
+    """Who calls: a name for the record (revisions, events), the address it came from, and what it may do."""
 
     name: str
     peer: str = ""
+    role: Role = Role.READ
 
 
 class ManagementHandler(Protocol):
@@ -37,6 +39,9 @@ class ManagementHandler(Protocol):
 
     async def authenticate(self, credential: str, peer: str) -> Caller:
         """Who a bearer token stands for ("" when none was sent), before every call. Raises UnauthenticatedError."""
+
+    async def authorize(self, caller: Caller, method: str) -> None:
+        """Whether they may call this method, before it is called. Raises ForbiddenError."""
 
     # Pipelines
 
@@ -93,6 +98,14 @@ class ManagementHandler(Protocol):
     async def list_tokens(self, request: api.ListTokensRequest, caller: Caller) -> api.ListTokensResponse: ...
 
     async def revoke_token(self, request: api.RevokeTokenRequest, caller: Caller) -> api.RevokeTokenResponse: ...
+
+    # Users
+
+    async def create_user(self, request: api.CreateUserRequest, caller: Caller) -> api.CreateUserResponse: ...
+
+    async def list_users(self, request: api.ListUsersRequest, caller: Caller) -> api.ListUsersResponse: ...
+
+    async def revoke_user(self, request: api.RevokeUserRequest, caller: Caller) -> api.RevokeUserResponse: ...
 
     # Secrets
 
@@ -157,7 +170,7 @@ class ManagementService:
         method = getattr(self._handler, rpc.method)
 
         async def serve(data: bytes, context: Context) -> bytes:
-            caller = await self._caller(context)
+            caller = await self._caller(context, rpc)
             return codec.encode(await method(codec.decode(rpc.request, data), caller))
 
         return grpc.unary_unary_rpc_method_handler(answered(rpc.name, serve))
@@ -166,12 +179,14 @@ class ManagementService:
         method = getattr(self._handler, rpc.method)
 
         async def serve(data: bytes, context: Context) -> None:
-            caller = await self._caller(context)
+            caller = await self._caller(context, rpc)
             async with contextlib.aclosing(method(codec.decode(rpc.request, data), caller)) as items:
                 async for item in items:
                     await context.write(codec.encode(item))
 
         return grpc.unary_stream_rpc_method_handler(answered(rpc.name, serve))
 
-    async def _caller(self, context: Context) -> Caller:
-        return await self._handler.authenticate(credential_of(context.invocation_metadata()), context.peer())
+    async def _caller(self, context: Context, rpc: Rpc) -> Caller:
+        caller = await self._handler.authenticate(credential_of(context.invocation_metadata()), context.peer())
+        await self._handler.authorize(caller, rpc.method)
+        return caller

@@ -15,6 +15,7 @@ import pytest
 from headrace import api
 from headrace.errors import (
     ConfirmError,
+    ForbiddenError,
     HeadraceError,
     InvalidError,
     NotFoundError,
@@ -27,13 +28,14 @@ from headrace.rpcs import MANAGEMENT, Rpc
 from headrace.security import bearer
 from headrace.server import Caller, Listener, ManagementHandler, ManagementService
 from headrace.testing import SeverableProxy
-from headrace.types import Facts, Fault, Phase
+from headrace.types import Facts, Fault, Phase, Role
 
 MANIFEST = api.Manifest(name="edge", labels={"team": "web"}, selector="*", config="pipeline: {}")
 PIPELINE = api.Pipeline(manifest=MANIFEST, revision=2, phases={Phase.GOOD.value: 3})
 CHANGE = api.Change(pipeline="edge", revision=2)
 AGENT = api.Agent(id="a-1", facts=Facts(name="a"))
 TOKEN = api.Token(id="t")
+USER = api.User(name="ann", role=Role.EDIT)
 SECRET = api.SecretInfo(name="api", version=2, pipelines=("edge",), problem="its key is lost")
 EVENT = api.Event(revision=1, kind="pipeline.applied")
 VARIABLE = api.Variable(name="REGION", value="eu", selector="*")
@@ -47,12 +49,17 @@ class Handler:
         self.came: list[tuple[object, Caller]] = []
         self.answers: dict[type, list[object]] = {}
         self.error: BaseException | None = None
+        self.forbidden = False
         self.left = asyncio.Event()
 
     async def authenticate(self, credential: str, peer: str) -> Caller:
         if credential != "good":
             raise UnauthenticatedError("the token is not known; see HEADRACE_TOKEN")
         return Caller(name="operator", peer=peer)
+
+    async def authorize(self, caller: Caller, method: str) -> None:
+        if self.forbidden:
+            raise ForbiddenError(f"{caller.name} may not {method}")
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         rpc = next((rpc for rpc in MANAGEMENT.values() if rpc.method == method), None)
@@ -202,6 +209,14 @@ CALLS: list[tuple[Callable[[ManagementClient], Any], object, object, object]] = 
     (lambda c: c.list_tokens(), api.ListTokensRequest(), api.ListTokensResponse(tokens=(TOKEN,)), (TOKEN,)),
     (lambda c: c.revoke_token("t"), api.RevokeTokenRequest(id="t"), api.RevokeTokenResponse(), None),
     (
+        lambda c: c.create_user("ann", Role.EDIT, ttl_seconds=60, description="of the web team"),
+        api.CreateUserRequest(name="ann", role=Role.EDIT, ttl_seconds=60, description="of the web team"),
+        api.CreateUserResponse(user=USER, token="t"),
+        api.CreateUserResponse(user=USER, token="t"),
+    ),
+    (lambda c: c.list_users(), api.ListUsersRequest(), api.ListUsersResponse(users=(USER,)), (USER,)),
+    (lambda c: c.revoke_user("ann"), api.RevokeUserRequest(name="ann"), api.RevokeUserResponse(), None),
+    (
         lambda c: c.set_secret("api", b"kingfisher"),
         api.SetSecretRequest(name="api", value=b"kingfisher"),
         api.SetSecretResponse(secret=SECRET, changed=True),
@@ -264,6 +279,15 @@ def test_every_rpc_has_a_case_here_a_method_of_the_handler_and_one_of_the_client
     for rpc in MANAGEMENT.values():
         assert hasattr(ManagementHandler, rpc.method), rpc.name
         assert hasattr(ManagementClient, rpc.method), rpc.name
+
+
+async def test_what_a_caller_may_not_do_is_not_done(client: ManagementClient, handler: Handler) -> None:
+    handler.forbidden = True
+    with pytest.raises(ForbiddenError, match="operator may not list_pipelines"):
+        await client.list_pipelines()
+    with pytest.raises(ForbiddenError, match="operator may not watch_events"):
+        await anext(client.watch_events())
+    assert handler.came == []
 
 
 @pytest.mark.parametrize("rpc", MANAGEMENT.values(), ids=lambda rpc: rpc.name)

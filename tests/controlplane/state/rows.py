@@ -28,6 +28,7 @@ from headrace.types import (
     Health,
     Observed,
     Phase,
+    Role,
     Running,
     Severity,
     Step,
@@ -201,6 +202,10 @@ ADDED: Mapping[str, tuple[Row, ...]] = {
             name="api-token", version=2, value=bytes(range(61)), author="ann", created_at=AT, updated_at=AT
         ),
         model.SecretRow(name="gone", version=1, value=b"", deleted=True, author="bob", created_at=AT, updated_at=AT),
+    ),
+    "0004": (
+        model.UserRow(name="ann", role=Role.EDIT, token_hash="bc" * 32, author="root", created_at=AT),
+        model.UserRow(name="bot", role=Role.READ, token_hash="de" * 32, revoked=True, created_at=AT, expires_at=AT),
     ),
 }
 """The rows of each schema: what became possible with it."""

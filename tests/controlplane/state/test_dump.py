@@ -138,7 +138,7 @@ REFUSED = {
     "trailing bytes": (GOOD + b"more", "something follows"),
     "trailing line": (made(HEADER, {"end": {}}, VARIABLE), "something follows"),
     "wrong count": (made(HEADER, VARIABLE, {"end": {"variables": 2}}), "holds"),
-    "no such table": (made(HEADER, {"table": "secrets", "row": {}}), "'secrets'"),
+    "no such table": (made(HEADER, {"table": "lakes", "row": {}}), "'lakes'"),
     "counters as a row": (made(HEADER, {"table": "plane", "row": HEADER["plane"]}), "'plane'"),
     "no row": (made(HEADER, {"table": "variables"}), "line 2"),
     "wrong type": (made(HEADER, {"table": "variables", "row": {**VARIABLE["row"], "name": 1}}), "line 2"),

@@ -15,6 +15,7 @@ from headrace.api import (
     Change,
     CommandResult,
     CreateTokenResponse,
+    CreateUserResponse,
     DeletePipelinesResponse,
     Event,
     GetStatusResponse,
@@ -26,11 +27,12 @@ from headrace.api import (
     SetLabelsResponse,
     SetSecretResponse,
     Token,
+    User,
     Variable,
     Workload,
 )
 from headrace.errors import HeadraceError, NotFoundError
-from headrace.types import AgentState, Facts, Phase
+from headrace.types import AgentState, Facts, Phase, Role
 
 AT = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 
@@ -43,6 +45,7 @@ class FakePlane:
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
+    users: dict[str, User] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     channel: str = "plane.example:8402"
@@ -205,6 +208,19 @@ class FakePlane:
 
     async def list_variables(self) -> tuple[Variable, ...]:
         return tuple(self.variables)
+
+    async def create_user(
+        self, name: str, role: Role, *, ttl_seconds: int = 0, description: str = ""
+    ) -> CreateUserResponse:
+        expires_at = AT + timedelta(seconds=ttl_seconds) if ttl_seconds else None
+        self.users[name] = User(name=name, role=role, expires_at=expires_at, description=description)
+        return CreateUserResponse(user=self.users[name], token=f"hru_{name}.secret")
+
+    async def list_users(self) -> tuple[User, ...]:
+        return tuple(self.users.values())
+
+    async def revoke_user(self, name: str) -> None:
+        self.users[name] = replace(self.users[name], revoked=True)
 
     async def set_secret(self, name: str, value: bytes) -> SetSecretResponse:
         changed = self.secrets.get(name) != value

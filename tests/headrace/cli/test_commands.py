@@ -432,6 +432,19 @@ def test_variables_are_set_listed_and_unset(run: Run, plane: FakePlane) -> None:
     assert plane.variables == []
 
 
+def test_the_token_of_a_user_is_printed_once_and_alone(run: Run, plane: FakePlane) -> None:
+    ended = run("user create ann --role edit --ttl 2h --description web")
+    assert ended.out == "hru_ann.secret\n"
+    assert "user ann, role edit, good until 2026-11-22T12:15:30Z" in ended.err
+    assert "good until it is revoked" in run("user create bot --role read").err
+    assert json.loads(run("user create bot --role read -o json").out)["token"] == "hru_bot.secret"
+    assert run("user create bot --role emperor").code == Exit.USAGE
+    assert run("user create bot").code == Exit.USAGE
+    assert "secret" not in run("user list").out
+    assert run("user revoke ann").out == "user/ann revoked\n"
+    assert plane.users["ann"].revoked
+
+
 def test_a_secret_comes_from_a_file_or_the_environment_and_is_never_shown(
     run: Run, plane: FakePlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

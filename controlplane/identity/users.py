@@ -1,0 +1,121 @@
+"""People and programs that use the management API: made, listed, revoked, and known by a token of their own.
+
+A name is what events and revisions show as the author. Only the hash of a token is kept; a revoked or expired one is
+refused from that moment on, by every control plane, since each call looks it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from controlplane.identity import roles
+from controlplane.identity.secret import Kind, mint, take_apart
+from controlplane.identity.throttle import FAILURES, Throttle
+from controlplane.model import Topic, UserRow
+from controlplane.state.store import Store
+from headrace import api
+from headrace.config import did_you_mean
+from headrace.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
+from headrace.names import validate_name
+from headrace.types import Role, Severity
+
+_LONGEST_TTL_S = 10 * 366 * 24 * 3600
+_LONGEST_TEXT = 4096
+_UNKNOWN = "the token is not known here; ask an admin of this control plane for one (`headrace user create`)"
+
+
+class Users:
+    """The rules of users; safe to use from many tasks of one loop."""
+
+    def __init__(self, *, store: Store, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+        self._refusals = Throttle()
+
+    async def create(self, request: api.CreateUserRequest, *, author: str) -> api.CreateUserResponse:
+        """A user and the token, which is in this answer only. Raises InvalidError, ConflictError."""
+        name, now = validate_name(request.name, "user name"), self._clock()
+        if request.role is None:
+            raise InvalidError(f"user {name!r} needs a role: {', '.join(roles.ORDER)}")
+        if request.ttl_seconds > _LONGEST_TTL_S:
+            raise InvalidError(f"user {name!r}: a token lives for at most {_LONGEST_TTL_S} s")
+        if len(request.description) > _LONGEST_TEXT:
+            raise InvalidError(f"user {name!r}: the description has more than {_LONGEST_TEXT} characters")
+        token, token_hash = mint(Kind.USER, name)
+        row = UserRow(
+            name=name,
+            role=request.role,
+            token_hash=token_hash,
+            author=author,
+            description=request.description,
+            created_at=now,
+            expires_at=now + timedelta(seconds=request.ttl_seconds) if request.ttl_seconds else None,
+        )
+        async with self._store.write() as tx:
+            before = await tx.get(UserRow, name)
+            if before is not None and not _why_not(before, now):
+                raise ConflictError(f"there is a user {name!r} already; revoke it first, for a new token or role")
+            await tx.put(row)
+            tx.log(Topic.TOKEN, f"user/{name}")
+            tx.event("user.created", f"user {name}, role {row.role.value}", actor=author)
+        return api.CreateUserResponse(user=_shown(row), token=token)
+
+    async def list(self) -> tuple[api.User, ...]:
+        """All that ever were, without their tokens."""
+        async with self._store.read() as reader:
+            return tuple(map(_shown, await reader.find(UserRow)))
+
+    async def revoke(self, name: str, *, author: str) -> None:
+        """Its token is good for nothing from this commit on. Raises NotFoundError."""
+        async with self._store.write() as tx:
+            row = await tx.get(UserRow, name)
+            if row is None:
+                names = [each.name for each in await tx.find(UserRow)]
+                raise NotFoundError(f"there is no user {name!r}{did_you_mean(name, names)}")
+            if row.revoked:
+                return
+            await tx.put(replace(row, revoked=True))
+            tx.log(Topic.TOKEN, f"user/{name}")
+            tx.event("user.revoked", f"user {name}, role {row.role.value}", actor=author)
+
+    async def known_by(self, token: str) -> tuple[str, Role]:
+        """Name and role of whoever has this token. Raises UnauthenticatedError."""
+        secret = take_apart(token, Kind.USER)
+        async with self._store.read() as reader:
+            row = await reader.get(UserRow, secret.id)
+        if row is None or not secret.opens(row.token_hash):
+            raise UnauthenticatedError(_UNKNOWN)
+        if why := _why_not(row, self._clock()):
+            raise UnauthenticatedError(f"the token of user {row.name!r} {why}; ask an admin for another one")
+        return row.name, row.role
+
+    async def record_refusal(self, name: str, peer: str, error: ForbiddenError) -> None:
+        """An event for each of a user's first refusals in a minute."""
+        failures = self._refusals.failed(name, self._clock())
+        if failures > FAILURES:
+            return
+        more = "; further refusals of this user are not recorded for a minute" if failures == FAILURES else ""
+        async with self._store.write() as tx:
+            tx.event("user.refused", f"{error.message}; from {peer}{more}", actor=name, severity=Severity.WARNING)
+
+
+def _why_not(row: UserRow, now: datetime) -> str:
+    if row.revoked:
+        return "was revoked"
+    if row.expires_at is not None and row.expires_at <= now:
+        return f"expired at {row.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    return ""
+
+
+def _shown(row: UserRow) -> api.User:
+    return api.User(
+        name=row.name,
+        role=row.role,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked=row.revoked,
+        author=row.author,
+        description=row.description,
+    )
