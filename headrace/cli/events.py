@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from headrace.api import Event
     from headrace.management import ManagementClient
 
+_PAGE = 1000
+
 COLUMNS: Sequence[Column[Event]] = (
     Column("AT", lambda e: when(e.at)),
     Column("KIND", lambda e: e.kind),
@@ -33,11 +35,18 @@ def events(
     agent: Annotated[str, typer.Option("--agent", help="Only of this agent.", metavar="AGENT")] = "",
     limit: Annotated[int, typer.Option("--limit", help="The newest N.", metavar="N", min=1)] = 100,
     watch: options.Watch = False,
+    export: Annotated[bool, typer.Option("--export", help="All that are kept, a JSON object a line.")] = False,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Print events, oldest first."""
+    if export and watch:
+        raise typer.BadParameter("--export and --watch exclude each other")
 
     async def action(client: ManagementClient) -> None:
+        if export:
+            for event in await _all(client, pipeline=pipeline, agent=agent):
+                _show(event, Format.JSON)
+            return
         past = tuple(reversed(await client.list_events(pipeline=pipeline, agent=agent, limit=limit)))
         if not watch:
             show_list(past, columns=COLUMNS, document=plain, format=output, none="no events")
@@ -49,6 +58,16 @@ def events(
             _show(event, output)
 
     talk(context, action)
+
+
+async def _all(client: ManagementClient, *, pipeline: str, agent: str) -> Sequence[Event]:
+    """Every event that is kept, oldest first, a page at a time from the newest back."""
+    found: list[Event] = []
+    while page := await client.list_events(
+        pipeline=pipeline, agent=agent, limit=_PAGE, before=found[-1].revision if found else 0
+    ):
+        found += page
+    return found[::-1]
 
 
 def line_of(event: Event) -> str:

@@ -200,7 +200,7 @@ def test_a_secret_reaches_its_output_and_is_found_nowhere_else(tmp_path: Path, e
             ("secret", "list"),
             ("describe", "agent", "a-1"),
             ("history", "birds"),
-            ("events",),
+            ("events", "--export"),
             ("diff", "-f", plane.folder / "birds.yaml"),
             ("backup", "--out", tmp_path / "backup"),
         ):

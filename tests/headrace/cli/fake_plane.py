@@ -270,7 +270,9 @@ class FakePlane:
     async def list_events(
         self, *, pipeline: str = "", agent: str = "", limit: int = 0, before: int = 0
     ) -> tuple[Event, ...]:
-        return tuple(reversed(self.events))
+        self.asked.append((limit, before))
+        found = [event for event in reversed(self.events) if not before or event.revision < before]
+        return tuple(found[: limit or None])
 
     async def watch_events(self, *, after: int = 0, pipeline: str = "", agent: str = "") -> AsyncIterator[Event]:
         yield Event(revision=after + 1, at=AT, kind="watched.event", message="new")

@@ -542,6 +542,17 @@ def test_events_are_oldest_first_and_watched_from_there(run: Run, plane: FakePla
     ]
 
 
+def test_all_events_are_exported_a_line_each_over_many_pages(run: Run, plane: FakePlane) -> None:
+    plane.events = [Event(revision=number, at=AT, kind="secret.set", actor="ann") for number in range(1, 2502, 2)]
+    exported = [json.loads(line) for line in run("events --export").out.splitlines()]
+    assert [event["revision"] for event in exported] == [event.revision for event in plane.events]
+    assert {event["actor"] for event in exported} == {"ann"}
+    assert plane.asked == [(1000, 0), (1000, 503), (1000, 1)]
+    plane.events = []
+    assert run("events --export").out == ""
+    assert run("events --export --watch").code == Exit.USAGE
+
+
 def test_status_answers(run: Run, plane: FakePlane) -> None:
     assert "Instance:  i-1 (epoch 2)" in run("status").out
     assert json.loads(run("status -o json").out)["agents"] == {"connected": 3}
