@@ -41,6 +41,19 @@ def encode_batch(batch: Batch) -> bytes:
     return bytes(out)
 
 
+def encode_time(nanoseconds: int) -> bytes:
+    """A time on its own."""
+    seconds, rest = divmod(nanoseconds, NANOSECONDS)
+    return _TIME.pack(0xD7, 0, seconds & 0xFFFFFFFF, rest)
+
+
+def list_head(size: int) -> bytes:
+    """What comes before the values of a list."""
+    out = bytearray()
+    _head(size, out.extend, 0x90, 16, (None, 0xDC, 0xDD))
+    return bytes(out)
+
+
 def encode(value: Any) -> bytes:
     """One value. Raises ValueError for what no record holds, and whole numbers of more than 64 bits."""
     out = bytearray()
@@ -67,6 +80,9 @@ def _put(value: Any, write: _Write) -> None:
             for key, item in value.items():
                 _put(key, write)
                 _put(item, write)
+        case bytes():
+            _head(len(value), write, 0, 0, (0xC4, 0xC5, 0xC6))
+            write(value)
         case list():
             _head(len(value), write, 0x90, 16, (None, 0xDC, 0xDD))
             for item in value:

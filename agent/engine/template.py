@@ -29,6 +29,11 @@ def template(text: str) -> Template:
     return lambda tag, record: "".join([piece(tag, record) for piece in pieces])
 
 
+def needs_record(text: str) -> bool:
+    """Whether a template fills in anything of a record."""
+    return any(found[2] is not None for found in _PLACE.finditer(text))
+
+
 def as_text(value: object) -> str:
     """A value as it stands in a text."""
     match value:

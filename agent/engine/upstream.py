@@ -107,6 +107,25 @@ class Upstream:
             return await asyncio.open_connection(self.host, self.port, ssl=self._ssl, server_hostname=name)
 
 
+class UnixUpstream:
+    """A server on this machine, at a path."""
+
+    def __init__(self, path: str, options: ConnectionOptions) -> None:
+        self._path = path
+        self.options = options
+
+    def __str__(self) -> str:
+        return self._path
+
+    def open(self) -> None:
+        """Nothing to read."""
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A new connection. Raises OSError and TimeoutError."""
+        async with asyncio.timeout(self.options.connect_timeout):
+            return await asyncio.open_unix_connection(self._path)
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """A connection; `drain` returns when the kernel has all that was written."""
@@ -123,7 +142,9 @@ class Stream:
 class Streams:
     """Connections to one server for what speaks no HTTP; each is used by one write, then kept for the next."""
 
-    def __init__(self, upstream: Upstream, greet: Callable[[Stream], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, upstream: Upstream | UnixUpstream, greet: Callable[[Stream], Awaitable[None]] | None = None
+    ) -> None:
         """`greet` is what a new connection starts with."""
         self._upstream = upstream
         self._greet = greet
