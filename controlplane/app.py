@@ -31,11 +31,11 @@ from controlplane.changes import Changes, follow
 from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.http import HttpDoor
+from controlplane.identity import Authority, Claims, Enrolment, Tokens, Users
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
 from controlplane.metrics.intake import MetricIntake
 from controlplane.metrics.reading import MetricReader
-from controlplane.identity import Authority, Claims, Enrolment, Tokens, Users
 from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
 from controlplane.rpc.channel import ChannelEdge

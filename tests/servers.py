@@ -1,6 +1,4 @@
 """Real servers for tests, on free loopback ports, ended and erased whatever happens.
-"""Real servers for tests: PostgreSQL, PgBouncer, nginx and rsyslog, on free loopback ports, ended and erased whatever
-happens.
 
 A server that is not installed skips the tests that need it, or fails them where HEADRACE_REQUIRE names it. Under
 pytest-xdist every worker has servers of its own.
@@ -19,9 +17,7 @@ import subprocess
 import tempfile
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any

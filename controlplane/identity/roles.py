@@ -22,7 +22,7 @@ NEEDED: Mapping[str, Role] = {
         (
             *("list_pipelines", "get_pipeline", "list_revisions", "watch_pipeline", "get_logs"),
             *("list_agents", "get_agent", "list_variables", "list_tokens", "list_secrets"),
-            *("list_events", "watch_events", "get_status"),
+            *("list_events", "watch_events", "get_status", "query_metrics", "latest_metrics", "watch_metrics"),
         ),
         Role.READ,
     ),

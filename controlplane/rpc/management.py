@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controlplane.fleet import Fleet
-from controlplane.metrics.reading import MetricReader
 from controlplane.identity import Tokens, Users, roles
 from controlplane.identity.secret import Kind
+from controlplane.metrics.reading import MetricReader
 from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.view import View

@@ -40,7 +40,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "multiline": {"multiline.parser": "java"},
     "checklist": {"file": __file__, "record": "found true"},
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
-    "tcp": {"port": 0},
+    "input tcp": {"port": 0},
     "udp": {"port": 0},
     "input http": {"port": 0},
     "syslog": {"mode": "tcp", "port": 0, "parser": "all", "parsers": "- {name: all, format: regex, regex: '(?<a>.*)'}"},
