@@ -246,6 +246,7 @@ class Builder:
             own_metrics=self._around.own_metrics,
             variables=self._around.variables,
             may_emit=may_emit,
+            tag_given=bool(getattr(found[-1], "tag", None)),
         )
         try:
             return plugin.make(found[0], context), context, found[-1]

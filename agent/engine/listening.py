@@ -128,8 +128,12 @@ class Listener:
             self._bound = None
             self._context.resources.release(self.address.key(self))
 
-    async def serve(self, handle: Callable[[Connection], Awaitable[None]]) -> None:
-        """Handle every connection in a task of its own, until cancelled."""
+    async def serve(
+        self,
+        handle: Callable[[Connection], Awaitable[None]],
+        leave: Callable[[asyncio.StreamWriter], None] = asyncio.StreamWriter.close,
+    ) -> None:
+        """Handle every connection in a task of its own, until cancelled; `leave` then closes it, now or later."""
         assert self._bound is not None
         loop, bound = asyncio.get_running_loop(), self._bound.socket
         async with asyncio.TaskGroup() as tasks:
@@ -145,7 +149,7 @@ class Listener:
                     patience.append(loop.call_later(_PATIENCE, loop.add_reader, bound, accept))
                     return
                 client.setblocking(False)
-                tasks.create_task(self._connected(client, handle), name=f"connection at {self.address}")
+                tasks.create_task(self._connected(client, handle, leave), name=f"connection at {self.address}")
 
             # asyncio's own server loses connections that it accepted right before it is closed.
             patience: list[asyncio.TimerHandle] = []
@@ -192,7 +196,12 @@ class Listener:
     def _sender(self, sender: object) -> str:
         return f"udp://{sender[0]}:{sender[1]}" if isinstance(sender, tuple) else "unix://unavailable"
 
-    async def _connected(self, client: socket.socket, handle: Callable[[Connection], Awaitable[None]]) -> None:
+    async def _connected(
+        self,
+        client: socket.socket,
+        handle: Callable[[Connection], Awaitable[None]],
+        leave: Callable[[asyncio.StreamWriter], None],
+    ) -> None:
         log, loop = self._context.log, asyncio.get_running_loop()
         reader = asyncio.StreamReader(READ_SIZE)
         protocol = asyncio.StreamReaderProtocol(reader)
@@ -217,7 +226,7 @@ class Listener:
         except Exception:
             log.exception("%s: unexpected error; the connection is closed", connection.peer)
         finally:
-            writer.close()
+            leave(writer)
 
 
 async def _readable(bound: socket.socket) -> None:

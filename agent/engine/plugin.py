@@ -111,7 +111,7 @@ class Context:
 
     `clock` gives nanoseconds since the epoch, `own_metrics` the engine's numbers. A processor may not emit. `folder` is
     the configuration's. A change of `parsers_used`, of the text of `files_used`, or of `variables_used` would change
-    this instance.
+    this instance. `tag_given` says that the configuration names the tag.
     """
 
     name: str
@@ -130,6 +130,7 @@ class Context:
     files_used: dict[Path, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     variables_used: dict[str, str] = field(default_factory=dict)
+    tag_given: bool = False
 
     def parser(self, property_name: str, parser_name: str) -> Parser:
         """The parser of that name. Raises InvalidProperty when it is not defined."""

@@ -42,6 +42,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
     "input tcp": {"port": 0},
     "udp": {"port": 0},
+    "input forward": {"port": 0},
     "input http": {"port": 0},
     "syslog": {"mode": "tcp", "port": 0, "parser": "all", "parsers": "- {name: all, format: regex, regex: '(?<a>.*)'}"},
 }
