@@ -28,7 +28,7 @@ _READ = frozenset(
     {"parsers_file", "plugins_file", "streams_file", "script", "tls.ca_file", "tls.ca_path", "tls.crt_file"}
 )
 _READ_SUFFIXES = ("_file", ".file", "_path", ".path")
-_WRITTEN = frozenset({"db", "log_file", "storage.path", "store_dir", "upload_chunk_path"})
+_WRITTEN = frozenset({"db", "log_file", "storage.path", "store_dir", "unix_path", "upload_chunk_path"})
 _FILE_OUTPUTS = frozenset({"file", "plot", "flowcounter"})
 _HTTP_PATHS = frozenset({"http", "es", "opensearch", "loki", "splunk", "prometheus_remote_write", "prometheus_scrape"})
 """Plugins whose `path` is not in the file system."""
@@ -141,7 +141,7 @@ def _paths(section: Section) -> Iterator[tuple[Property, str, bool]]:
         if prop.name in _WRITTEN:
             yield prop, prop.value, True
         elif prop.name in ("path", "file") and section.name not in _HTTP_PATHS:
-            is_written = section.kind == "output"
+            is_written = section.kind == "output" or (section.name or "").lower() == "syslog"  # a socket is made there
             if prop.name == "file" and is_written and section.name in _FILE_OUTPUTS:
                 yield prop, posixpath.join(str(section.get("path") or ""), prop.value), True
                 continue

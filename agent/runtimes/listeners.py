@@ -63,5 +63,5 @@ def listener_of(section: Section) -> Listener | None:
     text = str(section.get("port", port))
     if not (text.isdigit() and 0 < int(text) < 65536):
         return None
-    host = str(section.get("listen", section.get("host", "0.0.0.0")))  # what Fluent Bit binds
+    host = str(section.get("host" if section.kind == "output" else "listen", "0.0.0.0"))  # what Fluent Bit binds
     return Listener(name, host, int(text), "tcp" if mode == "tcp" else protocol)

@@ -126,12 +126,13 @@ def _as_written(source: Source) -> Iterator[Claim]:
 
 def _listener(section: Section, protocol: str, default: int) -> Claim:
     """Two plugins listen on a socket in the file system where they are told to."""
-    if section.name == "syslog":
-        mode = _text(section, "mode") or "unix_udp"
+    name = (section.name or "").lower()
+    if name == "syslog":
+        mode = (_text(section, "mode") or "unix_udp").lower()
         if mode.startswith("unix"):
             return Claim(thing="socket", name=_text(section, "path"), section=section, option="path")
         protocol = "udp" if mode == "udp" else "tcp"
-    elif section.name == "forward" and (path := _text(section, "unix_path")):
+    elif name == "forward" and (path := _text(section, "unix_path")):
         return Claim(thing="socket", name=path, section=section, option="unix_path")
     port = _text(section, "port") or str(default)
     address = _text(section, "listen" if section.kind == "input" else "host") or "0.0.0.0"

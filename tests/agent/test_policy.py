@@ -110,6 +110,8 @@ def test_every_path_of_a_list_counts() -> None:
         (["path /x"], "[OUTPUT]\n  name file\n", "written"),
         (["file /x/y"], "[OUTPUT]\n  name file\n", "written"),
         (["path .", "file ../../x"], "[OUTPUT]\n  name file\n", "written"),
+        (["path /x/sock"], "[INPUT]\n  name Syslog\n", "written"),
+        (["unix_path /x/sock"], "[INPUT]\n  name forward\n", "written"),
         (["script /x/a.lua"], "[FILTER]\n  name lua\n", "read"),
         (["tls.ca_file /x/ca.pem"], "[OUTPUT]\n  name http\n", "read"),
         (["parsers_file /x/parsers.conf"], "[SERVICE]\n", "read"),

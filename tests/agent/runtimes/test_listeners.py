@@ -15,6 +15,7 @@ ANY = "0.0.0.0"
     [
         ("[INPUT]\n  name tcp\n", Listener("tcp", ANY, 5170)),
         ("[INPUT]\n  name TCP\n  port 6000\n  listen 127.0.0.1\n", Listener("tcp", "127.0.0.1", 6000)),
+        ("[INPUT]\n  name tcp\n  host 127.0.0.1\n", Listener("tcp", ANY, 5170)),
         ("[INPUT]\n  name udp\n", Listener("udp", ANY, 5170, "udp")),
         ("[INPUT]\n  name collectd\n", Listener("collectd", ANY, 25826, "udp")),
         ("[INPUT]\n  name http\n", Listener("http", ANY, 9880)),

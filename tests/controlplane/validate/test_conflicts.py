@@ -39,6 +39,11 @@ def fleet(config: str, selector: str = "*", **more: Any) -> FleetFacts:
             inputs("name: forward, unix_path: /run/f.sock"),
             "socket '/run/f.sock'",
         ),
+        (
+            inputs("name: Forward, unix_path: /run/f.sock"),
+            inputs("name: forward, unix_path: /run/f.sock"),
+            "socket '/run/f.sock'",
+        ),
     ],
 )
 def test_two_pipelines_on_one_agent_that_want_the_same_thing_are_an_error(mine: str, theirs: str, what: str) -> None:
