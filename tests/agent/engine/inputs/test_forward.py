@@ -330,6 +330,27 @@ async def test_nonsense_is_survived(plugins: PluginKit, sink: Sink) -> None:
                 ack()
 
 
+@pytest.mark.parametrize("compress", ["text", "gzip"])
+async def test_the_engines_own_output_sends_to_it(kit: EngineKit, compress: str) -> None:
+    port = free_port()
+    async with kit.run(f"""
+        service: {{flush: 0.05, grace: 5}}
+        pipeline:
+          inputs:
+            - {{name: dummy, tag: app, samples: 3, rate: 100, metadata: '{{"m":1}}'}}
+            - {{name: forward, listen: 127.0.0.1, port: {port}, tag_prefix: got.,
+               shared_key: k, security.users: bob two}}
+          outputs:
+            - {{name: forward, match: app, host: 127.0.0.1, port: {port}, require_ack_response: on,
+                compress: {compress}, shared_key: k, username: bob, password: two}}
+            - {{name: file, match: 'got.*', file: out, format: out_file}}
+        """) as engine:
+        lines = await kit.has_lines("out", 3)
+        await eventually(lambda: engine.metrics("output", "forward.0").proc_records == 3)
+    assert [line.partition(":")[0] for line in lines] == ["got.app"] * 3
+    assert all(line.endswith('{"message":"dummy"}]') for line in lines)
+
+
 @pytest.mark.parametrize("make_sender", [FluentSender, AsyncSender], ids=["at once", "from a queue"])
 async def test_the_fluent_logger_package_sends_to_it(plugins: PluginKit, sink: Sink, make_sender: Any) -> None:
     plugin, count = make(plugins), 100
