@@ -10,6 +10,7 @@ each engine may allocate. Engines run as the agent's own user: there is no rule 
 from __future__ import annotations
 
 import posixpath
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -32,6 +33,8 @@ _WRITTEN = frozenset({"db", "log_file", "storage.path", "store_dir", "unix_path"
 _FILE_OUTPUTS = frozenset({"file", "plot", "flowcounter"})
 _HTTP_PATHS = frozenset({"http", "es", "opensearch", "loki", "splunk", "prometheus_remote_write", "prometheus_scrape"})
 """Plugins whose `path` is not in the file system."""
+_LISTENING = frozenset({"prometheus_exporter", "vivo_exporter"})
+"""Outputs whose `host` is the address that they listen on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +82,12 @@ class Policy:
                 )
 
     def _destination_faults(self, section: Section) -> Iterator[Fault]:
-        if section.kind != "output" or not self.destinations:
+        if section.kind != "output" or (section.name or "").lower() in _LISTENING or not self.destinations:
             return
         for prop in section.properties:
-            if prop.name not in ("host", "uri", "url", "endpoint", "upstream", "proxy", "brokers"):
+            if prop.name not in ("host", "uri", "url", "endpoint", "upstream", "proxy", "brokers", "cloud_id"):
                 continue
-            value = str(prop.value)
+            value = _cloud_host(str(prop.value)) if prop.name == "cloud_id" else str(prop.value)
             if prop.name == "uri" and "://" not in value:
                 continue
             for host in value.split(","):
@@ -170,6 +173,15 @@ def _host(text: str) -> str:
     """The host of `host`, `host:port` or a URL."""
     rest = text.strip().rpartition("://")[2].partition("/")[0]
     return rest.rpartition("@")[2].rsplit(":", 1)[0] if rest.count(":") == 1 or "@" in rest else rest
+
+
+def _cloud_host(text: str) -> str:
+    """The host that an Elastic cloud id stands for, `name:base64 of region$host$…`; the text where it is none."""
+    try:
+        region, host, *_ = b64decode(text.partition(":")[2], validate=True).decode().split("$")
+    except ValueError:
+        return text
+    return f"{host.partition(':')[0]}.{region}"
 
 
 def _matches(words: Iterable[str], patterns: Iterable[str]) -> bool:

@@ -138,8 +138,10 @@ class InputBuffer:
         limit: int = 0,
         store: ChunkStore | None = None,
         durable: bool = False,
+        plugin: str = "",
     ) -> None:
         self.source = source
+        self.plugin = plugin
         self.store = store
         self.durable = durable
         self.limit = limit or DEFAULT_LIMIT

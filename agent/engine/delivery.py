@@ -117,6 +117,7 @@ class Delivery:
             batch = chunk.load()
             if self._prepare is not None:
                 batch = self._prepare(batch.copy())  # other outputs have the same one
+            batch.origin = (chunk.buffer.plugin, chunk.buffer.source)
             result = await self.output.write(batch) if batch.records else Result.OK
         except (OSError, TimeoutError) as error:
             self._log.error("%s", error)

@@ -13,10 +13,10 @@ IDLE_SECONDS = 30.0
 MAX_BODY = 65536
 MAX_HEADERS = 100
 
-Reply: TypeAlias = tuple[int, str, bytes]
-"""Status, content type, body."""
+Reply: TypeAlias = tuple[int, str, bytes] | tuple[int, str, bytes, dict[str, str]]
+"""Status, content type, body, and more headers."""
 Answer: TypeAlias = Callable[[str, str, bytes], Awaitable[Reply]]
-"""From method, path without its query, and body."""
+"""From method, path with its query, and body."""
 
 JSON = "application/json"
 TEXT = "text/plain; version=0.0.4"
@@ -37,6 +37,8 @@ class HttpServer:
     """Answers requests on one address."""
 
     def __init__(self, answer: Answer) -> None:
+        self.allow_origin: str | None = None
+        """Whose pages may ask from a browser; `*` stands for all."""
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -96,11 +98,13 @@ class HttpServer:
         keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close" and 0 <= length <= MAX_BODY
         if 0 <= length <= MAX_BODY:
             # No page in a browser has business here: there is nothing to log in to, so nothing else would keep it out.
-            refused = (403, JSON, b"") if "origin" in headers else None
-            status, kind, body = refused or await self._answer(method, path.partition("?")[0], content)
+            is_foreign = "origin" in headers and self.allow_origin not in ("*", headers["origin"])
+            reply: Reply = (403, JSON, b"") if is_foreign else await self._answer(method, path, content)
         else:
-            status, kind, body = 413, JSON, b""
+            reply = 413, JSON, b""
+        status, kind, body, *more = reply
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        head += "".join([f"{name}: {value}\r\n" for name, value in more[0].items()] if more else [])
         writer.write(
             (head + ("\r\n" if keep else "Connection: close\r\n\r\n")).encode() + (b"" if method == "HEAD" else body)
         )

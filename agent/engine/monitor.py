@@ -52,7 +52,8 @@ class Monitor:
         self._server.close()
         await self._server.closed()
 
-    async def _answer(self, method: str, path: str, content: bytes) -> Reply:
+    async def _answer(self, method: str, target: str, content: bytes) -> Reply:
+        path = target.partition("?")[0]
         if path == "/api/v2/reload":
             return await self._reload(method)
         engine = self._engine

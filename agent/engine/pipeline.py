@@ -98,7 +98,12 @@ class Pipeline:
         if self.store is None:
             return 0
         self.backlog = InputBuffer(
-            "storage_backlog", send=self._send, dirty=self._dirty.set, store=self.store, durable=True
+            "storage_backlog",
+            send=self._send,
+            dirty=self._dirty.set,
+            store=self.store,
+            durable=True,
+            plugin="storage_backlog",
         )
         records = 0
         for file in self.store.backlog():
@@ -217,6 +222,7 @@ class Pipeline:
             limit=part.settings.mem_buf_limit,
             store=self.store,
             durable=part.durable,
+            plugin=part.section.name or "",
         )
         part.task = self._task(f"input {part.name}", part.plugin.run(_Inlet(self, part)))
 

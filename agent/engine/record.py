@@ -24,6 +24,7 @@ class Batch:
     `times` and `records` have the same length; `metadata` is None while every record's is empty, else has that length
     too. `size` is the number of bytes that the records came from: a measure for limits and metrics, not an exact one.
     Of signal `metrics` each record is a point (`agent.engine.points`); only some outputs take those, and no filter.
+    `origin` is the plugin and the instance that the records came in by; outputs are told it.
     """
 
     tag: str
@@ -32,6 +33,7 @@ class Batch:
     metadata: list[Record] | None = None
     size: int = 0
     signal: Signal = "logs"
+    origin: tuple[str, str] = ("", "")
 
     def __len__(self) -> int:
         return len(self.records)

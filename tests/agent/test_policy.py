@@ -146,11 +146,28 @@ def test_an_address_path_is_not_a_file() -> None:
         (["endpoint https://a.example.com:8443/x"], True),
         (["brokers a.example.com:9092,evil.com:9092"], False),
         (["proxy http://user:pw@evil.com:80"], False),
+        (["cloud_id mine:bG9ncy5leGFtcGxlLmNvbSRhYmM6OTI0MyRraWI="], True),
+        (["cloud_id mine:ZXZpbC5jb20kYWJj"], False),
+        (["cloud_id a.example.com"], True),
+        (["cloud_id mine:%%%"], False),
     ],
 )
 def test_a_destination_must_match_a_rule(lines: list[str], is_allowed: bool) -> None:
     found = faults(Policy(destinations=("*.example.com",)), *lines, section="[OUTPUT]\n  name http\n")
     assert (not found) is is_allowed
+
+
+@pytest.mark.parametrize("name", ["prometheus_exporter", "Vivo_Exporter"])
+def test_an_address_to_listen_on_is_no_destination(name: str) -> None:
+    policy = Policy(destinations=("*.example.com",))
+    assert not faults(policy, "host 0.0.0.0", section=f"[OUTPUT]\n  name {name}\n")
+
+
+@pytest.mark.parametrize("name", ["splunk", "loki", "es", "opensearch", "influxdb", "tcp", "forward"])
+def test_every_output_over_the_network_has_a_destination(name: str) -> None:
+    policy = Policy(destinations=("*.example.com",))
+    assert faults(policy, "host evil.com", section=f"[OUTPUT]\n  name {name}\n")
+    assert not faults(policy, "host a.example.com", "uri /x", section=f"[OUTPUT]\n  name {name}\n")
 
 
 def test_a_policy_file_with_an_unknown_rule_is_refused_by_name() -> None:

@@ -53,7 +53,8 @@ class _Page:
     def close(self) -> None:
         self.server.close()
 
-    async def _answer(self, method: str, path: str, _content: bytes) -> Reply:
+    async def _answer(self, method: str, target: str, _content: bytes) -> Reply:
+        path = target.partition("?")[0]
         if path == "/":
             return 200, "text/plain", b"Fluent Bit Prometheus Exporter\n"
         if path != "/metrics":

@@ -30,6 +30,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "influxdb": {"port": 9},
     "tcp": {"port": 9},
     "forward": {"port": 9},
+    "vivo_exporter": {"host": "127.0.0.1", "port": 0},
     "opensearch": {"port": 9},
     "prometheus_remote_write": {"port": 9},
     "prometheus_exporter": {"host": "127.0.0.1", "port": 0},
