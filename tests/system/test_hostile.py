@@ -131,7 +131,7 @@ def test_garbage_in_every_call_is_refused_by_a_status(plane: Plane, door: str) -
         else:
             token = find(address=plane.grpc, environment={"HOME": str(plane.home)}).token
             channel, rpcs, right = channel_to(plane.grpc, stack), MANAGEMENT, bearer(token)
-        wrong = [(), bearer(""), bearer("wrong"), bearer("hra_a.b"), bearer("x" * 5000)]
+        wrong = [(), *map(bearer, ("", "wrong", "hra_a.b", "hru_ann.b", "hru_.", "x" * 5000))]
         for rpc in rpcs.values():
             for data in garbage():
                 code = status_of(channel, rpc, data, metadata=right)
