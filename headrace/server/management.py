@@ -6,6 +6,7 @@ of the handler and nothing here but its signature.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -143,12 +144,17 @@ class ManagementHandler(Protocol):
 
 
 class ManagementService:
-    """The management services; a listener starts, drains and stops it."""
+    """The management services; a listener starts, drains and stops it.
+
+    A stream may last for days: whether its caller may still have it is asked again before an item, when that was last
+    asked `trusted_s` ago.
+    """
 
     names = tuple(dict.fromkeys(rpc.service for rpc in MANAGEMENT.values()))
 
-    def __init__(self, handler: ManagementHandler) -> None:
+    def __init__(self, handler: ManagementHandler, *, trusted_s: float = 1.0) -> None:
         self._handler = handler
+        self._trusted_s = trusted_s
 
     async def start(self) -> None:
         """Nothing to look after."""
@@ -179,9 +185,12 @@ class ManagementService:
         method = getattr(self._handler, rpc.method)
 
         async def serve(data: bytes, context: Context) -> None:
-            caller = await self._caller(context, rpc)
+            clock = asyncio.get_running_loop().time
+            caller, asked = await self._caller(context, rpc), clock()
             async with contextlib.aclosing(method(codec.decode(rpc.request, data), caller)) as items:
                 async for item in items:
+                    if clock() - asked >= self._trusted_s:
+                        _, asked = await self._caller(context, rpc), clock()
                     await context.write(codec.encode(item))
 
         return grpc.unary_stream_rpc_method_handler(answered(rpc.name, serve))

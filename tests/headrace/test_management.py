@@ -365,6 +365,25 @@ async def test_an_error_in_the_middle_of_a_stream_arrives_after_what_came_before
         await anext(stream)
 
 
+async def test_a_stream_ends_when_its_caller_may_not_have_it_any_more(handler: Handler) -> None:
+    go = asyncio.Event()
+
+    async def watch_events(request: object, caller: Caller) -> AsyncIterator[object]:
+        yield api.WatchEventsResponse(event=EVENT)
+        await go.wait()
+        yield api.WatchEventsResponse(event=EVENT)
+
+    handler.watch_events = watch_events  # type: ignore[attr-defined]  # a case of its own, in place of `_stream`
+    service = ManagementService(typing.cast("ManagementHandler", handler), trusted_s=0)
+    async with Listener("127.0.0.1:0", [service]) as listener, ManagementClient(listener.address, "good") as client:
+        stream = client.watch_events()
+        assert await anext(stream) == EVENT
+        handler.forbidden = True
+        go.set()
+        with pytest.raises(ForbiddenError, match="operator may not watch_events"):
+            await anext(stream)
+
+
 async def test_a_defect_shows_a_reference_and_nothing_of_itself(handler: Handler, client: ManagementClient) -> None:
     handler.error = RuntimeError("password=hunter2")
     with pytest.raises(HeadraceError, match="the control plane's log has it under") as caught:
