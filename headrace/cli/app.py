@@ -16,6 +16,7 @@ from headrace.cli import (
     events,
     get,
     lifecycle,
+    metrics,
     plane,
     secrets,
     serve,
@@ -65,6 +66,7 @@ app.add_typer(describe.group, rich_help_panel=_LOOK)
 app.command("history", rich_help_panel=_LOOK)(get.revisions)
 app.command(rich_help_panel=_LOOK)(events.events)
 app.command(rich_help_panel=_LOOK)(lifecycle.logs)
+app.command(rich_help_panel=_LOOK)(metrics.metrics)
 app.command(rich_help_panel=_LOOK)(plane.status)
 app.command(rich_help_panel=_LOOK)(plane.version)
 app.command(rich_help_panel=_FLEET)(lifecycle.restart)

@@ -13,13 +13,15 @@ from headrace.cli.documents import agent_details, pipeline_details, revision_doc
 from headrace.cli.events import line_of as event_line
 from headrace.cli.exits import printable
 from headrace.cli.get import REVISIONS, phases_text
+from headrace.cli.metrics import figure_lines
 from headrace.cli.output import Column, Format, labels_text, show_document, show_lines, table, when
 from headrace.cli.rollout import describe_fault
 from headrace.cli.target import talk
+from headrace.errors import HeadraceError
 from headrace.types import Attempt, AttemptState, Running
 
 if TYPE_CHECKING:
-    from headrace.api import Agent, Event, Pipeline, Revision, Workload
+    from headrace.api import Agent, Event, Figures, Pipeline, Revision, Workload
     from headrace.management import ManagementClient
 
 _RECENT = 10
@@ -37,18 +39,25 @@ def pipeline(
 ) -> None:
     """A pipeline: what it is, where it runs, what went wrong, and its past."""
 
-    async def fetch(client: ManagementClient) -> tuple[Pipeline, Sequence[Revision], Sequence[Event]]:
+    async def fetch(
+        client: ManagementClient,
+    ) -> tuple[Pipeline, Sequence[Revision], Sequence[Event], Sequence[Figures] | str]:
         found = await client.get_pipeline(name, revision=revision)
-        revisions, events = await asyncio.gather(
-            client.list_revisions(name, limit=_RECENT), client.list_events(pipeline=name, limit=_RECENT)
+        return found, *await asyncio.gather(
+            client.list_revisions(name, limit=_RECENT),
+            client.list_events(pipeline=name, limit=_RECENT),
+            _figures(client, pipeline=name, by="agent"),
         )
-        return found, revisions, events
 
-    found, revisions, events = talk(context, fetch)
+    found, revisions, events, figures = talk(context, fetch)
     if output is Format.TABLE:
-        show_lines(_pipeline_lines(found, revisions, events))
+        show_lines((*_pipeline_lines(found, revisions, events), *_metrics_lines(figures, "agent")))
     else:
-        past = {"revisions": [revision_document(item) for item in revisions], "events": list(events)}
+        past = {
+            "revisions": [revision_document(item) for item in revisions],
+            "events": list(events),
+            "metrics": _metrics_document(figures),
+        }
         show_document({**pipeline_details(found), **past}, output)
 
 
@@ -61,15 +70,42 @@ def agent(
 ) -> None:
     """An agent: who it is, what it has, what it runs."""
 
-    async def fetch(client: ManagementClient) -> tuple[Agent, Sequence[Event]]:
+    async def fetch(client: ManagementClient) -> tuple[Agent, Sequence[Event], Sequence[Figures] | str]:
         found = await client.get_agent(name)
-        return found, await client.list_events(agent=found.id, limit=_RECENT)
+        return found, *await asyncio.gather(
+            client.list_events(agent=found.id, limit=_RECENT), _figures(client, agent=found.id, by="pipeline")
+        )
 
-    found, events = talk(context, fetch)
+    found, events, figures = talk(context, fetch)
     if output is Format.TABLE:
-        show_lines(_agent_lines(found, events))
+        show_lines((*_agent_lines(found, events), *_metrics_lines(figures, "pipeline")))
     else:
-        show_document({**agent_details(found), "events": list(events)}, output)
+        past = {"events": list(events), "metrics": _metrics_document(figures)}
+        show_document({**agent_details(found), **past}, output)
+
+
+async def _figures(
+    client: ManagementClient, *, by: str, pipeline: str = "", agent: str = ""
+) -> Sequence[Figures] | str:
+    """What metrics say of it, or in words why there are none: a description is good without them."""
+    from headrace.api import LatestMetricsRequest
+
+    try:
+        return await client.latest_metrics(LatestMetricsRequest(pipeline=pipeline, agent=agent, by=(by,)))
+    except HeadraceError as error:
+        return error.message
+
+
+def _metrics_lines(figures: Sequence[Figures] | str, by: str) -> Iterator[str]:
+    if isinstance(figures, str):
+        yield from _section("Metrics", [f"  {printable(figures)}"])
+    else:
+        found = _indented(figure_lines(figures, (by,))) if figures else ("  none of the last minute",)
+        yield from _section("Metrics", found)
+
+
+def _metrics_document(figures: Sequence[Figures] | str) -> object:
+    return {"unavailable": figures} if isinstance(figures, str) else list(figures)
 
 
 def _pipeline_lines(pipeline: Pipeline, revisions: Sequence[Revision], events: Sequence[Event]) -> Iterator[str]:

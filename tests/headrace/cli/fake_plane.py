@@ -18,9 +18,13 @@ from headrace.api import (
     CreateUserResponse,
     DeletePipelinesResponse,
     Event,
+    Figures,
     GetStatusResponse,
+    LatestMetricsRequest,
     Manifest,
+    MetricLine,
     Pipeline,
+    QueryMetricsRequest,
     Revision,
     RollbackPipelineResponse,
     SecretInfo,
@@ -29,6 +33,7 @@ from headrace.api import (
     Token,
     User,
     Variable,
+    WatchMetricsRequest,
     Workload,
 )
 from headrace.errors import HeadraceError, NotFoundError
@@ -52,6 +57,8 @@ class FakePlane:
     events: list[Event] = field(default_factory=list)
     results: tuple[CommandResult, ...] = ()
     phases: Sequence[Mapping[str, Workload]] = ()
+    figures: tuple[Figures, ...] | HeadraceError = ()
+    lines: tuple[MetricLine, ...] = ()
     error: HeadraceError | None = None
     asked: list[object] = field(default_factory=list)
 
@@ -276,6 +283,22 @@ class FakePlane:
 
     async def watch_events(self, *, after: int = 0, pipeline: str = "", agent: str = "") -> AsyncIterator[Event]:
         yield Event(revision=after + 1, at=AT, kind="watched.event", message="new")
+        raise NotFoundError("the end of the test")
+
+    async def query_metrics(self, request: QueryMetricsRequest) -> tuple[MetricLine, ...]:
+        self.asked.append(request)
+        return self.lines
+
+    async def latest_metrics(self, request: LatestMetricsRequest) -> tuple[Figures, ...]:
+        self.asked.append(request)
+        if isinstance(self.figures, HeadraceError):
+            raise self.figures
+        return self.figures
+
+    async def watch_metrics(self, request: WatchMetricsRequest) -> AsyncIterator[tuple[Figures, ...]]:
+        self.asked.append(request)
+        for _ in range(2):
+            yield await self.latest_metrics(LatestMetricsRequest())
         raise NotFoundError("the end of the test")
 
     async def get_status(self) -> GetStatusResponse:
