@@ -35,6 +35,7 @@ from controlplane.identity import Authority, Claims, Enrolment, Tokens, Users
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
 from controlplane.metrics.intake import MetricIntake
+from controlplane.metrics.meters import MetricMeters
 from controlplane.metrics.reading import MetricReader
 from controlplane.observed import History, Intake
 from controlplane.reconciler import Reconciler
@@ -158,13 +159,14 @@ class _Parts:
         self.intake = Intake(
             store=store, view=self.view, clock=clock, rng=rng, meters=self.meters, limits=settings.limits
         )
+        metric_meters = MetricMeters(self.meters.registry)
         self.metric_store = metric_store
         self.metric_buffer: Buffer | None = None
         metric_intake: MetricIntake | None = None
         if metric_store is not None:
-            self.metric_buffer = Buffer(metric_store, meters=self.meters, monotonic=time.monotonic, rng=rng)
+            self.metric_buffer = Buffer(metric_store, meters=metric_meters, monotonic=time.monotonic, rng=rng)
             metric_intake = MetricIntake(
-                self.metric_buffer, view=self.view, meters=self.meters, labels=settings.metric_labels, clock=clock
+                self.metric_buffer, view=self.view, meters=metric_meters, labels=settings.metric_labels, clock=clock
             )
         keys = KeyFile(settings.secrets_key or settings.data_dir.absolute() / "secrets.key")
         self.secrets = Secrets(store=store, view=self.view, keys=keys, clock=clock)
@@ -242,7 +244,7 @@ class _Parts:
             metrics=MetricReader(
                 metric_store,
                 view=self.view,
-                meters=self.meters,
+                meters=metric_meters,
                 labels=settings.metric_labels,
                 clock=clock,
                 trouble=lambda: self.metric_buffer.trouble if self.metric_buffer is not None else "",

@@ -7,7 +7,7 @@ import sys
 from typing import Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from headrace.logs import to_stderr
 
@@ -58,22 +58,3 @@ class Meters:
             buckets=_FAST,
             registry=self.registry,
         )
-        self.metric_points = Counter(
-            "headrace_metric_points", "Points that the metric store took.", registry=self.registry
-        )
-        self.metric_refusals = Counter(
-            "headrace_metric_points_refused", "Points that were refused, by why.", ["why"], registry=self.registry
-        )
-        self.metric_points_waiting = Gauge(
-            "headrace_metric_points_waiting", "Points that wait for the metric store.", registry=self.registry
-        )
-        self.metric_writes = Histogram(
-            "headrace_metric_write_seconds", "Time of a write to the metric store.", registry=self.registry
-        )
-        self.refused: dict[str, int] = {}
-        """Points that were refused since the start, by why; for people."""
-
-    def refuse(self, why: str, count: int) -> None:
-        """Counts points that no store will get."""
-        self.metric_refusals.labels(why).inc(count)
-        self.refused[why] = self.refused.get(why, 0) + count

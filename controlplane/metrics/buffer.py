@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from controlplane.metrics.meters import MetricMeters
 from controlplane.metrics.store import MetricStore
 from controlplane.metrics.vocabulary import Point, StoreUnavailableError, Written
-from controlplane.telemetry import Meters
 from headrace.retry import FullJitter
 
 CAPACITY, BATCH, MOST = 200_000, 5_000, 20_000
@@ -49,7 +49,7 @@ class Buffer:
         self,
         store: MetricStore,
         *,
-        meters: Meters,
+        meters: MetricMeters,
         monotonic: Callable[[], float],
         rng: random.Random,
         capacity: int = CAPACITY,
@@ -82,7 +82,7 @@ class Buffer:
         entry = _Entry(points, asyncio.get_running_loop().create_future())
         self._entries.append(entry)
         self._waiting += len(points)
-        self._meters.metric_points_waiting.set(self._waiting + self._under_way)
+        self._meters.waiting.set(self._waiting + self._under_way)
         self._arrived.set()
         if self._waiting >= BATCH:
             self._enough.set()
@@ -125,7 +125,7 @@ class Buffer:
             return
         self._under_way = len(points)
         try:
-            with self._meters.metric_writes.time():
+            with self._meters.writes.time():
                 written = await self._store.write(points)
         except StoreUnavailableError as error:
             self._pause(error.message, error.retry_after_s)
@@ -141,13 +141,13 @@ class Buffer:
             self._succeed(entries, written)
         finally:
             self._under_way = 0
-            self._meters.metric_points_waiting.set(self._waiting)
+            self._meters.waiting.set(self._waiting)
 
     def _succeed(self, entries: list[_Entry], written: Written) -> None:
         if self._failures:
             log.info("metric store takes metrics again", store=self._store.description)
         self._failures, self.trouble = 0, ""
-        self._meters.metric_points.inc(written.stored)
+        self._meters.points.inc(written.stored)
         for reason, count in written.refused.items():
             self._meters.refuse(reason, count)
         for entry in entries:

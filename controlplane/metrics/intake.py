@@ -15,8 +15,8 @@ import structlog
 
 from controlplane.metrics.buffer import Buffer, NotStoredError
 from controlplane.metrics.cleaning import check_time, check_value, series_of
+from controlplane.metrics.meters import MetricMeters
 from controlplane.metrics.vocabulary import Point, Series
-from controlplane.telemetry import Meters
 from controlplane.view import AgentView, View
 from headrace import messages
 from headrace.errors import InvalidError
@@ -52,7 +52,7 @@ class MetricIntake:
         buffer: Buffer,
         *,
         view: View,
-        meters: Meters,
+        meters: MetricMeters,
         labels: Collection[str],
         clock: Callable[[], datetime],
         patience_s: float = _PATIENCE_S,

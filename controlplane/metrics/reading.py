@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from controlplane.fleet.agents import find
 from controlplane.metrics import figures
 from controlplane.metrics.cleaning import AGENT, KIND, PIPELINE, PLUGIN
+from controlplane.metrics.meters import MetricMeters
 from controlplane.metrics.store import MetricStore
 from controlplane.metrics.vocabulary import Query, Selection
-from controlplane.telemetry import Meters
 from controlplane.view import View
 from headrace import api, selector
 from headrace.config import did_you_mean
@@ -35,7 +35,7 @@ class MetricReader:
         store: MetricStore | None,
         *,
         view: View,
-        meters: Meters,
+        meters: MetricMeters,
         labels: Collection[str],
         clock: Callable[[], datetime],
         trouble: Callable[[], str] = lambda: "",

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from controlplane.metrics.buffer import BATCH, Buffer, NotStoredError
 from controlplane.metrics.intake import MOST_SERIES, MetricIntake
+from controlplane.metrics.meters import MetricMeters
 from controlplane.metrics.vocabulary import Point, Series, StoreUnavailableError, Written
-from controlplane.telemetry import Meters
 from controlplane.view import View
 from headrace import messages
 from headrace.messages import ReportRequest, Samples
@@ -48,7 +49,7 @@ class Memory:
 
 class Parts:
     def __init__(self, clock: Clock, **options: Any) -> None:
-        self.clock, self.store, self.meters, self.view = clock, Memory(), Meters(), View()
+        self.clock, self.store, self.meters, self.view = clock, Memory(), MetricMeters(CollectorRegistry()), View()
         options.setdefault("linger_s", 0.0)
         self.buffer = Buffer(
             self.store,  # type: ignore[arg-type]  # what a buffer needs of one
