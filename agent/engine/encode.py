@@ -52,6 +52,9 @@ def plain_text(value: Any) -> str:
             return str(value)
 
 
+_SPECIAL = {"NaN": "nan", "+Inf": "inf", "-Inf": "-inf"}
+
+
 def metrics_text(batch: Batch) -> bytes:
     """Points as Fluent Bit prints them: `2026-03-01T10:00:00.000000000Z name{label="value"} = 1`."""
     return "".join(map(_point_line, batch.times, batch.records)).encode("utf-8", "replace")
@@ -68,7 +71,7 @@ def _point_value(point: Record) -> str:
     kind = "buckets" if "buckets" in point else "quantiles"
     steps = point.get(kind)
     if steps is None:
-        return str(point["value"])
+        return _SPECIAL.get(point["value"], str(point["value"]))
     parts = ", ".join(f"{step if step == '+Inf' else f'{float(step):g}'}={value}" for step, value in steps.items())
     return f"{{ {kind} = {{ {parts} }}, sum={point['sum']}, count={point['count']} }}"
 

@@ -33,6 +33,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "vivo_exporter": {"host": "127.0.0.1", "port": 0},
     "opensearch": {"port": 9},
     "prometheus_remote_write": {"port": 9},
+    "opentelemetry": {"port": 9},
     "prometheus_exporter": {"host": "127.0.0.1", "port": 0},
     "log_to_metrics": {"tag": "m", "metric_description": "Help.", "label_field": "a"},
     "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.engine.encode import JsonFormat, date_formatter, json_text, plain_text, seconds_text
+from agent.engine.encode import JsonFormat, date_formatter, json_text, metrics_text, plain_text, seconds_text
+from agent.engine.points import point, snapshot
 from agent.engine.record import Batch
 
 WHEN = 1_772_359_200_123_456_789
@@ -89,3 +90,11 @@ def test_without_a_date_key_there_is_no_date() -> None:
     assert (
         JsonFormat("json_lines", date_key=None, date_format="double", escape_unicode=True).encode(batch) == b'{"a":1}\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(3.0, "3"), (0.25, "0.25"), (float("nan"), "nan"), (float("inf"), "inf"), (-1.5, "-1.5")]
+)
+def test_a_point_is_printed_as_fluent_bit_prints_it(value: float, shown: str) -> None:
+    batch = snapshot("t", WHEN, [point(("a", "gauge", "", {"x": "y"}, value), "s")])
+    assert metrics_text(batch).decode() == f'2026-03-01T10:00:00.123456789Z a{{x="y"}} = {shown}\n'

@@ -1,0 +1,117 @@
+"""Log records as a request of OTLP, in protobuf (pure). Needs the extra `otlp`; imported where a plugin is used.
+
+The body of a record is what its body key has, else all of it; what its metadata says under `otlp` (times, severity,
+trace, attributes), as Fluent Bit's own OTLP input keeps it, is said again. Other metadata becomes attributes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from agent.engine.accessor import MISSING, Accessor
+from agent.engine.record import Batch, Record
+
+_INT64 = range(-(1 << 63), 1 << 63)
+_FIXED64 = range(1 << 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogShape:
+    """Where the parts of a log record are.
+
+    `bodies` are tried in order, each with the key that is then no attribute; `rest_as_attributes` keeps the others.
+    """
+
+    bodies: Sequence[tuple[Accessor, str | None]]
+    rest_as_attributes: bool
+    metadata_key: str
+
+
+def logs_request(batch: Batch, start: int, end: int, shape: LogShape) -> bytes:
+    """The records from `start` to before `end`, of one resource and scope, both empty."""
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.SetInParent()
+    scope = resource.scope_logs.add()
+    scope.scope.SetInParent()
+    for at in range(start, end):
+        metadata = batch.metadata[at] if batch.metadata is not None else {}
+        _fill(scope.log_records.add(), batch.times[at], batch.records[at], metadata, shape)
+    return request.SerializeToString()
+
+
+def _fill(log: LogRecord, when: int, record: Record, metadata: Record, shape: LogShape) -> None:
+    own = metadata.get(shape.metadata_key)
+    if isinstance(own, dict):
+        names = ("timestamp", "observed_timestamp", "severity_text", "severity_number", "trace_id", "span_id")
+        said = {name: own[name] for name in names if name in own}
+        flags, attributes = own.get("trace_flags"), own.get("attributes")
+    else:
+        names = ("Timestamp", "ObservedTimestamp", "SeverityText", "SeverityNumber", "TraceId", "SpanId")
+        keys = ("timestamp", "observed_timestamp", "severity_text", "severity_number", "trace_id", "span_id")
+        said = {key: metadata[name] for key, name in zip(keys, names, strict=True) if name in metadata}
+        for key, name in zip(keys[2:], names[2:], strict=True):
+            if name in record:
+                said.setdefault(key, record[name])
+        flags, attributes = metadata.get("TraceFlags"), metadata
+    log.time_unix_nano = _whole(said.get("timestamp"), _FIXED64) or max(0, when)
+    log.observed_time_unix_nano = _whole(said.get("observed_timestamp"), _FIXED64)
+    log.severity_number = _whole(said.get("severity_number"), range(25))  # type: ignore[assignment]  # an enum's number
+    log.flags = _whole(flags, range(1 << 32))
+    if isinstance(text := said.get("severity_text"), str):
+        log.severity_text = text
+    log.trace_id, log.span_id = _identity(said.get("trace_id"), 16), _identity(said.get("span_id"), 8)
+    if isinstance(attributes, dict):
+        log.attributes.extend(_pairs(attributes))
+    for find, taken in shape.bodies:
+        if (body := find(record)) is not MISSING:
+            log.body.CopyFrom(any_value(body))
+            if shape.rest_as_attributes:
+                log.attributes.extend(_pairs({key: value for key, value in record.items() if key != taken}))
+            return
+    log.body.CopyFrom(any_value(record))
+
+
+def any_value(value: Any) -> AnyValue:
+    """A value of a record; null is an empty one, and a whole number of more than 64 bits its text."""
+    made = AnyValue()
+    match value:
+        case bool():
+            made.bool_value = value
+        case int():
+            if value in _INT64:
+                made.int_value = value
+            else:
+                made.string_value = str(value)
+        case float():
+            made.double_value = value
+        case str():
+            made.string_value = value.encode("utf-8", "replace").decode()
+        case dict():
+            made.kvlist_value.SetInParent()
+            made.kvlist_value.values.extend(_pairs(value))
+        case list():
+            made.array_value.SetInParent()
+            made.array_value.values.extend(map(any_value, value))
+    return made
+
+
+def _pairs(record: Record) -> list[KeyValue]:
+    return [KeyValue(key=str(key).encode("utf-8", "replace").decode(), value=any_value(record[key])) for key in record]
+
+
+def _whole(value: object, within: range) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value in within else 0
+
+
+def _identity(value: object, size: int) -> bytes:
+    """An id of that many bytes from its hexadecimal digits; none where they are not."""
+    try:
+        found = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        return b""
+    return found if len(found) == size else b""
