@@ -10,6 +10,7 @@ _REASONS = {
     201: "Created",
     204: "No Content",
     400: "Bad Request",
+    404: "Not Found",
     408: "Request Timeout",
     413: "Content Too Large",
     415: "Unsupported Media Type",

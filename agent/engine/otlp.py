@@ -1,7 +1,8 @@
 """Log records as a request of OTLP, in protobuf (pure). Needs the extra `otlp`; imported where a plugin is used.
 
 The body of a record is what its body key has, else all of it; what its metadata says under `otlp` (times, severity,
-trace, attributes), as Fluent Bit's own OTLP input keeps it, is said again. Other metadata becomes attributes.
+trace, attributes), as the OTLP input keeps it, is said again, with its `resource` and `scope`. Other metadata becomes
+attributes.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ScopeLogs
 
 from agent.engine.accessor import MISSING, Accessor
 from agent.engine.record import Batch, Record
@@ -32,16 +33,40 @@ class LogShape:
 
 
 def logs_request(batch: Batch, start: int, end: int, shape: LogShape) -> bytes:
-    """The records from `start` to before `end`, of one resource and scope, both empty."""
+    """The records from `start` to before `end`; those that follow each other share their resource and scope."""
     request = ExportLogsServiceRequest()
-    resource = request.resource_logs.add()
-    resource.resource.SetInParent()
-    scope = resource.scope_logs.add()
-    scope.scope.SetInParent()
+    group: tuple[object, object] | None = None
     for at in range(start, end):
         metadata = batch.metadata[at] if batch.metadata is not None else {}
-        _fill(scope.log_records.add(), batch.times[at], batch.records[at], metadata, shape)
+        whose = (metadata.get("resource"), metadata.get("scope")) if shape.metadata_key in metadata else (None, None)
+        if group != whose:
+            group, logs = whose, _group(request, *whose)
+        _fill(logs.log_records.add(), batch.times[at], batch.records[at], metadata, shape)
     return request.SerializeToString()
+
+
+def _group(request: ExportLogsServiceRequest, resource: object, scope: object) -> ScopeLogs:
+    """A place for log records of that resource and scope, as the OTLP input keeps them."""
+    made = request.resource_logs.add()
+    made.resource.SetInParent()
+    logs = made.scope_logs.add()
+    logs.scope.SetInParent()
+    if isinstance(resource, dict):
+        made.schema_url = _text(resource.get("schema_url"))
+        made.resource.attributes.extend(_pairs(_map(resource.get("attributes"))))
+    if isinstance(scope, dict):
+        logs.schema_url = _text(scope.get("schema_url"))
+        logs.scope.name, logs.scope.version = _text(scope.get("name")), _text(scope.get("version"))
+        logs.scope.attributes.extend(_pairs(_map(scope.get("attributes"))))
+    return logs
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _map(value: object) -> Record:
+    return value if isinstance(value, dict) else {}
 
 
 def _fill(log: LogRecord, when: int, record: Record, metadata: Record, shape: LogShape) -> None:

@@ -1,0 +1,203 @@
+"""Logs over OTLP: from OpenTelemetry's own SDK, in JSON, and what is refused; what comes in goes out as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+
+from agent.engine.accessor import accessor
+from agent.engine.config import InvalidProperty
+from agent.engine.otlp import LogShape, logs_request
+from agent.engine.otlp_reader import read_protobuf, records_of
+from agent.engine.record import Batch
+from agent.engine.registry import inputs
+from tests.agent.engine.conftest import NOW, EngineKit, PluginKit, Sink, running_input
+from tests.agent.engine.inputs.test_http import JSON, post
+from tests.servers import free_port
+
+PROTOBUF = "application/x-protobuf"
+TRACE, SPAN = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
+LOG = {
+    "timeUnixNano": "5",
+    "traceId": TRACE,
+    "spanId": SPAN,
+    "severityNumber": 9,
+    "flags": 1,
+    "body": {"stringValue": "js"},
+    "attributes": [
+        {"key": "i", "value": {"intValue": "7"}},
+        {"key": "b", "value": {"bytesValue": "AQI="}},
+        {"key": "m", "value": {"kvlistValue": {"values": [{"key": "x", "value": {"arrayValue": {"values": [{}]}}}]}}},
+    ],
+}
+
+
+def request(*logs: Any) -> str:
+    return json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}], "unknown": 1})
+
+
+def make(plugins: PluginKit, **properties: Any) -> Any:
+    return plugins.make(inputs, "opentelemetry", listen="127.0.0.1", port=0, **properties)
+
+
+def send_by_sdk(port: int, *records: LogRecord, compression: Compression = Compression.NoCompression) -> None:
+    """What a program with the SDK does."""
+    provider = LoggerProvider(resource=Resource({"service.name": "shop", "n": 3}), shutdown_on_exit=False)
+    exporter = OTLPLogExporter(endpoint=f"http://127.0.0.1:{port}/v1/logs", compression=compression, timeout=20)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    logger = provider.get_logger("scope", "1.2", attributes={"sa": 1})
+    for record in records:
+        logger.emit(record)
+    provider.shutdown()
+
+
+RECORDS = (
+    LogRecord(
+        timestamp=1_772_359_200_000_000_001,
+        observed_timestamp=1_772_359_200_000_000_002,
+        severity_text="WARN",
+        severity_number=SeverityNumber.WARN,
+        body="text body",
+        attributes={"a": "b", "f": 1.5, "l": [1, 2], "t": True},
+    ),
+    LogRecord(timestamp=1_772_359_200_000_000_003, observed_timestamp=4, body={"k": "v", "m": {"x": [1]}}),
+    LogRecord(observed_timestamp=1_772_359_200_000_000_004, body=5),
+)
+
+
+@pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip, Compression.Deflate])
+async def test_what_the_sdk_sends_is_kept_as_fluent_bit_keeps_it(
+    plugins: PluginKit, sink: Sink, compression: Compression
+) -> None:
+    plugin = make(plugins)
+    async with running_input(plugin, sink):
+        await asyncio.to_thread(send_by_sdk, plugin.listener.port, *RECORDS, compression=compression)
+        assert await sink.take(3) == [{"log": "text body"}, {"k": "v", "m": {"x": [1]}}, {"log": 5}]
+    assert {batch.tag for batch in sink.batches} == {"v1_logs"}
+    assert [when - 1_772_359_200_000_000_000 for batch in sink.batches for when in batch.times] == [1, 3, 4]
+    metadata = [about for batch in sink.batches for about in batch.metadata or ()]
+    assert metadata[0]["otlp"] == {
+        "observed_timestamp": 1_772_359_200_000_000_002,
+        "timestamp": 1_772_359_200_000_000_001,
+        "severity_number": 13,
+        "severity_text": "WARN",
+        "attributes": {"a": "b", "f": 1.5, "l": [1, 2], "t": True},
+        "trace_flags": 0,
+    }
+    assert metadata[2]["otlp"] == {"observed_timestamp": 1_772_359_200_000_000_004, "trace_flags": 0}
+    for about in metadata:
+        assert about["resource"] == {"attributes": {"service.name": "shop", "n": 3}}
+        assert about["scope"] == {"name": "scope", "version": "1.2", "attributes": {"sa": 1}}
+
+
+async def test_ids_in_json_are_hexadecimal(plugins: PluginKit, sink: Sink) -> None:
+    plugin = make(plugins, tag_from_uri=False, successful_response_code=200, logs_body_key="said")
+    async with running_input(plugin, sink):
+        status, _, _ = await post(plugin.listener.port, request(LOG, {}), "/v1/logs", f"{JSON}; charset=utf-8")
+    assert status == 200
+    (batch,) = sink.batches
+    assert (batch.tag, batch.times, batch.records) == ("tag", [5, NOW], [{"said": "js"}, {"said": None}])
+    assert batch.metadata == [
+        {
+            "otlp": {
+                "timestamp": 5,
+                "severity_number": 9,
+                "attributes": {"i": 7, "b": "AQI=", "m": {"x": [None]}},
+                "trace_id": TRACE,
+                "span_id": SPAN,
+                "trace_flags": 1,
+            }
+        },
+        {"otlp": {"trace_flags": 0}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body", "status"),
+    [
+        ("/v1/logs", JSON, "{bad", 400),
+        ("/v1/logs", JSON, "[1]", 400),
+        ("/v1/logs", JSON, '{"resourceLogs": 5}', 400),
+        ("/v1/logs", JSON, request({"traceId": "xyz"}), 400),
+        ("/v1/logs", JSON, request({"traceId": 5}), 400),
+        ("/v1/logs", JSON, request({"timeUnixNano": "x"}), 400),
+        ("/v1/logs", PROTOBUF, b"bad", 400),
+        ("/v1/logs", "text/plain", "x", 400),
+        ("/v1/traces", PROTOBUF, b"", 501),
+        ("/v1/metrics", PROTOBUF, b"", 501),
+        ("/other", PROTOBUF, b"", 404),
+        ("/v1/logs", PROTOBUF, b"", 201),
+        ("/v1/logs", JSON, "{}", 201),
+    ],
+)
+async def test_what_is_no_request_for_logs_has_its_status_and_gives_nothing(
+    plugins: PluginKit, sink: Sink, path: str, kind: str, body: Any, status: int
+) -> None:
+    plugin = make(plugins)
+    async with running_input(plugin, sink):
+        answer, _, _ = await post(plugin.listener.port, body, path, kind)
+    assert (answer, sink.batches) == (status, [])
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+maps = st.dictionaries(st.text(min_size=1), values, min_size=1, max_size=3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**63), maps, maps, maps), min_size=1, max_size=4))
+def test_what_came_in_goes_out_as_it_was(logs: list[Any]) -> None:
+    batch = Batch("t", metadata=[])
+    for when, record, attributes, resource in logs:
+        batch.times.append(when)
+        batch.records.append(record)
+        own = {"timestamp": when, "attributes": attributes, "trace_id": TRACE, "span_id": SPAN, "trace_flags": 1}
+        about = {"resource": {"attributes": resource}, "scope": {"name": "s", "attributes": attributes}}
+        assert batch.metadata is not None
+        batch.metadata.append({"otlp": own, **about})
+    shape = LogShape(bodies=[(accessor("\0none"), None)], rest_as_attributes=False, metadata_key="otlp")
+    again = read_protobuf(logs_request(batch, 0, len(batch), shape))
+    assert list(records_of(again, now=1, body_key=None, metadata_key="otlp")) == list(
+        zip(batch.times, batch.records, batch.metadata, strict=True)
+    )
+
+
+async def test_logs_of_the_sdk_go_through_two_engines_over_otlp_whole(kit: EngineKit) -> None:
+    first, second = free_port(), free_port()
+    pipeline = f"""
+        service: {{flush: 0.05}}
+        pipeline:
+          inputs:
+            - {{name: opentelemetry, alias: one, listen: 127.0.0.1, port: {first}, tag_from_uri: off, tag: one}}
+            - {{name: opentelemetry, alias: two, listen: 127.0.0.1, port: {second}, tag_from_uri: off, tag: two}}
+          outputs:
+            - {{name: opentelemetry, match: one, host: 127.0.0.1, port: {second}}}
+            - {{name: file, match: '*', file: out, format: plain}}
+        """
+    async with kit.run(pipeline) as running:
+        await asyncio.to_thread(send_by_sdk, first, *RECORDS)
+        lines = await kit.has_lines("out", 6)
+        assert running.metrics("output", "opentelemetry.0").dropped_records == 0
+    assert sorted(lines) == sorted(2 * ['{"log":"text body"}', '{"k":"v","m":{"x":[1]}}', '{"log":5}'])
+
+
+def test_a_missing_extra_is_one_sentence_that_names_it(plugins: PluginKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "agent.engine.otlp_reader", raising=False)
+    monkeypatch.delattr("agent.engine.otlp_reader", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.logs.v1.logs_service_pb2", None)
+    with pytest.raises(InvalidProperty, match=r"install 'headrace\[otlp\]'"):
+        make(plugins)
