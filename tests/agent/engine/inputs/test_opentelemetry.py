@@ -1,4 +1,4 @@
-"""Logs over OTLP: from OpenTelemetry's own SDK, in JSON, and what is refused; what comes in goes out as it was."""
+"""Logs and metrics over OTLP: from OpenTelemetry's own SDK, in JSON; what is refused; what comes in goes out again."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
 from agent.engine.accessor import accessor
 from agent.engine.config import InvalidProperty
+from agent.engine.encode import metrics_text
 from agent.engine.otlp import LogShape, logs_request
 from agent.engine.otlp_reader import read_protobuf, records_of
 from agent.engine.record import Batch
@@ -46,6 +51,10 @@ LOG = {
 
 def request(*logs: Any) -> str:
     return json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}], "unknown": 1})
+
+
+def metric(**data: Any) -> str:
+    return json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "n", **data}]}]}]})
 
 
 def make(plugins: PluginKit, **properties: Any) -> Any:
@@ -136,7 +145,11 @@ async def test_ids_in_json_are_hexadecimal(plugins: PluginKit, sink: Sink) -> No
         ("/v1/logs", PROTOBUF, b"bad", 400),
         ("/v1/logs", "text/plain", "x", 400),
         ("/v1/traces", PROTOBUF, b"", 501),
-        ("/v1/metrics", PROTOBUF, b"", 501),
+        ("/v1/metrics", PROTOBUF, b"bad", 400),
+        ("/v1/metrics", JSON, '{"resourceMetrics": 5}', 400),
+        ("/v1/metrics", JSON, metric(sum={"aggregationTemporality": 1}), 400),
+        ("/v1/metrics", JSON, metric(exponentialHistogram={}), 400),
+        ("/v1/metrics", PROTOBUF, b"", 201),
         ("/other", PROTOBUF, b"", 404),
         ("/v1/logs", PROTOBUF, b"", 201),
         ("/v1/logs", JSON, "{}", 201),
@@ -149,6 +162,53 @@ async def test_what_is_no_request_for_logs_has_its_status_and_gives_nothing(
     async with running_input(plugin, sink):
         answer, _, _ = await post(plugin.listener.port, body, path, kind)
     assert (answer, sink.batches) == (status, [])
+
+
+def measure_by_sdk(port: int) -> None:
+    """What a program with the SDK does: each kind of instrument once."""
+    exporter = OTLPMetricExporter(endpoint=f"http://127.0.0.1:{port}/v1/metrics", timeout=20)
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=1e9)
+    buckets = View(instrument_name="h.*", aggregation=ExplicitBucketHistogramAggregation((1, 5)))
+    provider = MeterProvider([reader], Resource({"service.name": "shop"}), views=[buckets], shutdown_on_exit=False)
+    meter = provider.get_meter("scope")
+    meter.create_counter("c.total", description="Counts.").add(3, {"l": "x"})
+    meter.create_up_down_counter("ud").add(-2)
+    meter.create_gauge("g").set(1.25, {"f": 1.5, "b": True, "l": [1, 2]})
+    for value in (0.5, 3, 9):
+        meter.create_histogram("h.x").record(value, {"a": 1})
+    provider.shutdown()
+
+
+async def test_metrics_of_the_sdk_are_printed_as_fluent_bit_prints_them(plugins: PluginKit, sink: Sink) -> None:
+    plugin = make(plugins)
+    async with running_input(plugin, sink):
+        await asyncio.to_thread(measure_by_sdk, plugin.listener.port)
+        await sink.take(4)
+    (batch,) = sink.batches
+    assert (batch.tag, batch.signal) == ("v1_metrics", "metrics")
+    assert [line.partition("Z ")[2] for line in metrics_text(batch).decode().splitlines()] == [
+        'c.total{l="x"} = 3',
+        "ud = -2",
+        'g{f="1.5",b="1",l="[1,2]"} = 1.25',
+        'h.x{a="1"} = { buckets = { 1=1, 5=2, +Inf=3 }, sum=12.5, count=3 }',
+    ]
+    assert [one["type"] for one in batch.records] == ["counter", "gauge", "gauge", "histogram"]
+    assert {one["source"] for one in batch.records} == {"opentelemetry.0 " + batch.records[0]["source"].split()[1]}
+    assert "service.name=shop" in batch.records[0]["source"]
+
+
+async def test_metrics_in_json_have_quantiles_and_leave_out_what_was_not_recorded(
+    plugins: PluginKit, sink: Sink
+) -> None:
+    plugin = make(plugins)
+    summary = {"count": "6", "sum": 10.5, "quantileValues": [{"quantile": 0.5, "value": 1.5}]}
+    body = metric(summary={"dataPoints": [summary, {"flags": 1}]}, description="Help.")
+    async with running_input(plugin, sink):
+        status, _, _ = await post(plugin.listener.port, body, "/v1/metrics")
+    assert status == 201
+    about = {"name": "n", "type": "summary", "help": "Help.", "labels": {}, "source": "opentelemetry.0"}
+    assert sink.records == [{**about, "quantiles": {"0.5": 1.5}, "sum": 10.5, "count": 6}]
+    assert sink.batches[0].times == [NOW]
 
 
 values = st.recursive(
