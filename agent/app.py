@@ -124,7 +124,7 @@ class App:
     async def _serve_metrics(self, stack: AsyncExitStack) -> None:
         from agent.reporting.exporter import Exporter  # few agents are looked at this way
 
-        exporter = Exporter(self._settings.metrics, self._counts, self._reporter)
+        exporter = Exporter(self._settings.metrics, self._reporter.own_figures)
         await stack.enter_async_context(exporter)
         log.info("own metrics", address=exporter.address)
 

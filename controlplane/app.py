@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import structlog
+from prometheus_client import generate_latest
 
 from controlplane.catalogue import Catalogues
 from controlplane.changes import Changes, follow
@@ -45,6 +46,7 @@ from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.settings import Settings
 from controlplane.state import open_store
+from controlplane.state.metered import MeteredStore
 from controlplane.state.store import Store
 from controlplane.stopping import Stop
 from controlplane.telemetry import Meters
@@ -145,14 +147,20 @@ class _Parts:
         def clock() -> datetime:
             return datetime.now(UTC)
 
+        self.meters = meters = Meters()
+        store = MeteredStore(
+            store,
+            reading=lambda: meters.store.labels("read").time(),
+            writing=lambda: meters.store.labels("write").time(),
+        )
         self.settings = settings
         self.store = store
         rng = random.Random()
         self.replica = replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         lease_s = settings.timings.lost
         self.view = View(limits=settings.limits)
-        self.meters = Meters()
         self.sessions = Sessions()
+        meters.sessions.set_function(lambda: len(self.sessions))
         self.changes = Changes(store)
         self.catalogues = Catalogues(store=store)
         self.claims = Claims(store=store, replica=replica, lease_s=lease_s, clock=clock)
@@ -206,7 +214,6 @@ class _Parts:
             commands=self.fleet.commands,
             uploads=self.fleet.uploads,
             view=self.view,
-            meters=self.meters,
             renew_s=settings.heartbeat_s,
             sweep_s=min(5.0, settings.timings.suspect / 6),
             monotonic=time.monotonic,
@@ -253,7 +260,12 @@ class _Parts:
             users=Users(store=store, clock=clock),
             dump=store.dump,
         )
-        self.http = HttpDoor(settings.http, tls=settings.tls, ready=self._why_not_ready)
+        self.http = HttpDoor(
+            settings.http,
+            tls=settings.tls,
+            ready=self._why_not_ready,
+            metrics=partial(generate_latest, self.meters.registry),
+        )
         self.grpc = Listener(
             settings.grpc.address,
             [ManagementService(management)],

@@ -1,4 +1,5 @@
-"""The HTTP door, for now: `/healthz` says that the process lives, `/readyz` that it can reach its state.
+"""The HTTP door, for now: `/healthz` says that the process lives, `/readyz` that it can reach its state, and `/metrics`
+has its own numbers for Prometheus.
 
 The REST API and the UI come to this listener later; this needs no framework and keeps the port.
 """
@@ -28,11 +29,14 @@ Probe = Callable[[], Awaitable[str]]
 class HttpDoor:
     """An async context manager: bound after enter, gone after exit."""
 
-    def __init__(self, door: Door, *, tls: ServerTls | None, ready: Probe) -> None:
+    def __init__(
+        self, door: Door, *, tls: ServerTls | None, ready: Probe, metrics: Callable[[], bytes] = bytes
+    ) -> None:
         self._address = parse_address(door.address)
         check_plaintext(self._address, secure=tls is not None, insecure=door.insecure, flag="--http-insecure")
         self._tls = tls
         self._ready = ready
+        self._metrics = metrics
         self._server: asyncio.Server | None = None
 
     @property
@@ -83,14 +87,16 @@ class HttpDoor:
             case "/readyz":
                 why = await self._ready()
                 return _response("503 Service Unavailable" if why else "200 OK", why or "ok", method)
+            case "/metrics":
+                return _response("200 OK", self._metrics(), method, kind="text/plain; version=0.0.4; charset=utf-8")
             case _:
-                return _response("404 Not Found", "there are /healthz and /readyz here", method)
+                return _response("404 Not Found", "there are /healthz, /readyz and /metrics here", method)
 
 
-def _response(status: str, text: str, method: str) -> bytes:
-    body = f"{text}\n".encode()
+def _response(status: str, text: str | bytes, method: str, *, kind: str = "text/plain; charset=utf-8") -> bytes:
+    body = text if isinstance(text, bytes) else f"{text}\n".encode()
     head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + (b"" if method == "HEAD" else body)

@@ -190,6 +190,10 @@ class Reconciler:
             match act(wanted=wanted, known=pipeline.known, asked=asked, mark=session.marks.get(name)):
                 case Act.SEND:
                     self._send(session, name)
+                    row = pipeline.row
+                    self._meters.propagation.sent(
+                        session.agent_id, name, generation=row.generation, committed_at=row.updated_at
+                    )
                 case Act.REMOVE:
                     self._remove(session, name)
                 case Act.NOTHING | Act.ORPHAN:

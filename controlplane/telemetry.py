@@ -9,10 +9,12 @@ from typing import Literal
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
+from controlplane.propagation import Propagation
 from headrace.logs import to_stderr
 
 LogFormat = Literal["console", "json"]
 
+_SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -46,6 +48,35 @@ class Meters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.sessions = Gauge("headrace_sessions", "Sessions held by this replica.", registry=self.registry)
+        self.reports_waiting = Gauge(
+            "headrace_reports_waiting", "Reports that wait to be written.", registry=self.registry
+        )
+        self.reports_dropped = Counter(
+            "headrace_reports_dropped", "Reports that the state store refused.", registry=self.registry
+        )
+        self.store = Histogram(
+            "headrace_store_seconds",
+            "Time of a block of reads or a transaction of the state store, waiting included.",
+            ["operation"],
+            buckets=_FAST,
+            registry=self.registry,
+        )
+        received = Histogram(
+            "headrace_propagation_received_seconds",
+            "From a change's revision to an agent's word that it has it, for connected agents.",
+            buckets=_SLOW,
+            registry=self.registry,
+        )
+        applied = Histogram(
+            "headrace_propagation_applied_seconds",
+            "From a change's revision to an agent's word that it runs, for connected agents.",
+            buckets=_SLOW,
+            registry=self.registry,
+        )
+        self.propagation = Propagation(received.observe, applied.observe)
+        Gauge(
+            "headrace_propagation_waiting", "Changes on their way, by agent and pipeline.", registry=self.registry
+        ).set_function(lambda: len(self.propagation))
         self.fan_out = Histogram(
             "headrace_fan_out_seconds",
             "Time to post a changed pipeline to every session.",

@@ -12,7 +12,6 @@ from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.fleet.uploads import Uploads
 from controlplane.identity import Claims
 from controlplane.sessions import Sessions
-from controlplane.telemetry import Meters
 from controlplane.view import View
 from headrace.errors import UnavailableError
 from headrace.types import CloseReason
@@ -34,7 +33,6 @@ class Upkeep:
         commands: Commands,
         uploads: Uploads,
         view: View,
-        meters: Meters,
         renew_s: float,
         sweep_s: float,
         monotonic: Callable[[], float],
@@ -45,7 +43,6 @@ class Upkeep:
         self._commands = commands
         self._uploads = uploads
         self._view = view
-        self._meters = meters
         self._renew_s = renew_s
         self._sweep_s = sweep_s
         self._monotonic = monotonic
@@ -73,7 +70,6 @@ class Upkeep:
 
     async def sweep(self) -> None:
         """Judges every agent by its silence."""
-        self._meters.sessions.set(len(self._sessions))
         now = self._monotonic()
         await self._lifecycle.sweep({session.agent_id: now - session.link.last_heard for session in self._sessions})
         await self._commands.collect()

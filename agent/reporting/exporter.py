@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -15,11 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent.counts import Counts
 from agent.errors import AgentError
 from agent.reporting.machine import Figure
-from agent.reporting.own import Sampling, own_figures
-from agent.reporting.reporter import Reporter
 from headrace.security import parse_address
 
 _PATIENCE_S = 5.0
@@ -35,15 +32,13 @@ class ExporterError(AgentError):
 class OwnFigures(Collector):
     """Figures as Prometheus has them: those of one name are one family."""
 
-    def __init__(self, counts: Counts, reporter: Reporter) -> None:
-        self._counts = counts
-        self._reporter = reporter
+    def __init__(self, figures: Callable[[], Iterable[Figure]]) -> None:
+        self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
         """As they are now."""
         families: dict[str, Metric] = {}
-        sampling = self._reporter.sampling or Sampling()
-        for figure in own_figures(self._counts, sampling, workloads=self._reporter.workloads()):
+        for figure in self._figures():
             family = families.get(figure.name)
             if family is None:
                 family = families[figure.name] = _family(figure)
@@ -54,10 +49,10 @@ class OwnFigures(Collector):
 class Exporter:
     """An async context manager: bound after enter, gone after exit. Raises ExporterError and InvalidError."""
 
-    def __init__(self, address: str, counts: Counts, reporter: Reporter) -> None:
+    def __init__(self, address: str, figures: Callable[[], Iterable[Figure]]) -> None:
         self._address = parse_address(address if ":" in address else f"127.0.0.1:{address}")
         self._registry = CollectorRegistry()
-        self._registry.register(OwnFigures(counts, reporter))
+        self._registry.register(OwnFigures(figures))
         self._server: asyncio.Server | None = None
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from agent.runtimes import Instance
 from headrace.messages import ReportRequest
 
 if TYPE_CHECKING:
+    from agent.reporting.machine import Figure
     from agent.reporting.own import Sampling
     from agent.reporting.sampler import Sampler
     from agent.reporting.spool import Spool
@@ -98,6 +99,12 @@ class Reporter:
     def sampling(self) -> Sampling | None:
         """How measuring goes; None while it does not."""
         return self._sampler.sampling if self._sampler is not None else None
+
+    def own_figures(self) -> Iterable[Figure]:
+        """The agent's figures about itself, whether anything is measured or not."""
+        from agent.reporting.own import Sampling, own_figures
+
+        return own_figures(self._counts, self.sampling or Sampling(), workloads=self.workloads())
 
     # What happens to engines.
 

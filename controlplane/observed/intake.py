@@ -63,6 +63,7 @@ class Intake:
         self._clock = clock
         self._unwritten: dict[tuple[str, str], Session] = {}
         self._arrived = asyncio.Event()
+        meters.reports_waiting.set_function(lambda: len(self._unwritten))
 
     def take(self, session: Session, message: Workloads) -> None:
         """Merges a report into the session and notes what is to be written. Raises ProtocolError."""
@@ -75,6 +76,7 @@ class Intake:
                 continue
             else:
                 session.workloads[observed.pipeline] = observed
+                self._meters.propagation.reported(session.agent_id, observed, now=self._clock())
             self.note(session, observed.pipeline)
         if message.complete:
             before = session.workloads.keys() | session.phases.keys()
@@ -114,6 +116,7 @@ class Intake:
                 await outlast(partial(self._write, [key]), what="reports", rng=self._rng)
             except Exception as error:
                 self._unwritten.pop(key, None)
+                self._meters.reports_dropped.inc()
                 log.error("report dropped", agent=key[0], pipeline=key[1], error=str(error))
 
     async def _write(self, keys: list[tuple[str, str]]) -> None:

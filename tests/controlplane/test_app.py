@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.errors import ConfirmError, NotFoundError
 from headrace.types import Phase
@@ -145,3 +146,27 @@ async def test_a_relabelled_agent_loses_and_gains_pipelines_by_their_selectors(s
         workload = (await plane.client.get_agent(agent.agent_id)).workloads
         assert {w.pipeline for w in workload} <= {"edge", "core"}
         assert all(w.phase is not Phase.ORPHANED for w in workload)
+
+
+async def test_prometheus_sees_how_long_a_change_took_to_reach_and_to_run(start: Start) -> None:
+    async with start() as plane, await plane.agent() as agent:
+        await plane.client.apply_pipelines([manifest()])
+        await agent.until(lambda a: "edge" in a.observed())
+
+        async def measured() -> dict[str, float]:
+            host, _, port = plane.running.ready.http.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            text = (await reader.read()).decode().partition("\r\n\r\n")[2]
+            writer.close()
+            await writer.wait_closed()
+            samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+            numbers = {sample.name + "".join(sample.labels.values()): sample.value for sample in samples}
+            return numbers if numbers["headrace_propagation_applied_seconds_count"] else {}
+
+        numbers = await eventually(measured)
+        assert numbers["headrace_propagation_received_seconds_count"] == 1
+        assert numbers["headrace_propagation_waiting"] == 0
+        assert numbers["headrace_sessions"] == 1
+        assert numbers["headrace_store_seconds_countwrite"] > 0
+        assert numbers["headrace_store_seconds_countread"] > 0

@@ -72,6 +72,11 @@ async def test_whatever_else_is_said_gets_a_short_answer_or_none(door: HttpDoor,
     assert (await ask(door, get("/healthz")))[0] == 200
 
 
+async def test_metrics_are_served_as_prometheus_reads_them() -> None:
+    async with HttpDoor(Door(address="127.0.0.1:0"), tls=None, ready=ready, metrics=lambda: b"x 1\n") as door:
+        assert await ask(door, get("/metrics")) == (200, "x 1\n")
+
+
 async def test_an_address_in_use_is_said_by_name(door: HttpDoor) -> None:
     with pytest.raises(ConflictError, match=door.address):
         async with HttpDoor(Door(address=door.address), tls=None, ready=ready):

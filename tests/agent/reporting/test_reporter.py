@@ -108,7 +108,7 @@ async def ask(exporter: Exporter, request: str) -> tuple[int, str]:
 
 async def test_prometheus_gets_the_agents_own_figures(tmp_path: Path) -> None:
     measuring = reporter(tmp_path)
-    async with Exporter("127.0.0.1:0", Counts(sessions=3, applies=2), measuring) as exporter:
+    async with Exporter("127.0.0.1:0", measuring.own_figures) as exporter:
         status, body = await ask(exporter, "GET /metrics HTTP/1.1")
         assert status == 200
         found = {
@@ -123,9 +123,9 @@ async def test_prometheus_gets_the_agents_own_figures(tmp_path: Path) -> None:
         assert (await ask(exporter, "POST /metrics HTTP/1.1"))[0] == 405
         assert (await ask(exporter, "nonsense"))[0] == 405
         with pytest.raises(ExporterError, match="cannot listen on"):
-            async with Exporter(exporter.address, Counts(), measuring):
+            async with Exporter(exporter.address, measuring.own_figures):
                 pass
 
 
 def test_a_port_alone_is_on_loopback(tmp_path: Path) -> None:
-    assert Exporter("9464", Counts(), reporter(tmp_path)).address == "127.0.0.1:9464"
+    assert Exporter("9464", reporter(tmp_path).own_figures).address == "127.0.0.1:9464"
