@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -44,6 +46,13 @@ async def test_nothing_is_measured_until_a_plane_has_a_store(tmp_path: Path) -> 
         assert measuring.pending() == ()
         assert measuring.sampling is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agent_that_measures_nothing_imports_nothing_of_it() -> None:
+    heavy = ("agent.reporting.sampler", "agent.reporting.spool", "headrace.client.report", "prometheus_client")
+    program = f"import agent.app, sys; print([name for name in {heavy!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "[]"
 
 
 async def test_an_interval_of_nothing_measures_nothing(tmp_path: Path) -> None:
