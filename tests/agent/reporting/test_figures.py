@@ -17,6 +17,8 @@ from headrace.types import Engine
 from tests.agent.test_agent import Agents
 from tests.processes import eventually
 
+pytestmark = pytest.mark.timeout(300)  # many starts of programs, on a machine that may be busy
+
 FAST = ("--sample-interval", "1")
 TAIL = """\
 service:
