@@ -24,6 +24,7 @@ from typing import Any
 
 import structlog
 
+from agent import keys
 from agent.counts import Counts
 from agent.enrolment import Enrolment
 from agent.handler import Handler
@@ -141,6 +142,7 @@ class App:
             call=partial(enroll, settings.server, tls=settings.tls, insecure=settings.insecure),
             now=host.now,
             roll=host.roll,
+            request=partial(keys.request, self._state.folder),
         )
         handler = Handler(
             host, reconciler, facts=facts, enrol=enrolment.renew, upload=self._upload, metrics=self._wants_metrics

@@ -95,7 +95,11 @@ def _settings(options: argparse.Namespace) -> Settings:
             is_root=os.geteuid() == 0,
         ),
         tls=settings_.load_tls(
-            enabled=options.tls, ca=options.tls_ca, certificate=options.tls_cert, key=options.tls_key
+            enabled=options.tls,
+            ca=options.tls_ca,
+            certificate=options.tls_cert,
+            key=options.tls_key,
+            ca_data=options.tls_ca_data,
         ),
         insecure=options.channel_insecure,
         max_applies=options.max_applies,
@@ -151,6 +155,7 @@ def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
     add("--allow-path", action="append", default=[], metavar="PATH", help="let pipelines use this path and no other")
     add("--tls", action="store_true", help="speak TLS to the control plane, trusting the usual authorities")
     add("--tls-ca", type=Path, metavar="FILE", help="speak TLS, trusting these certificates (PEM)")
+    add("--tls-ca-data", default="", metavar="BASE64", help="the same, as text; `token create --format` prints it")
     add("--tls-cert", type=Path, metavar="FILE", help="client certificate, where the control plane demands one")
     add("--tls-key", type=Path, metavar="FILE", help="its key")
     add("--channel-insecure", action="store_true", help="plain text to a control plane that is not on loopback")

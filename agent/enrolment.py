@@ -24,7 +24,7 @@ class Enrolment:
     """Asks until there is an identity; an answer that cannot be is logged once per try, and tried again ever later.
 
     `call` is `headrace.client.enroll` with its target bound. `token` is asked anew for each try, so a renewed token
-    file is found.
+    file is found. `request` makes the certificate request for the agent's key.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Enrolment:
         call: Callable[[EnrollRequest], Awaitable[EnrollResponse]],
         now: Callable[[], datetime],
         roll: Callable[[], float],
+        request: Callable[[], bytes] = bytes,
     ) -> None:
         self._state = state
         self._token = token
@@ -43,6 +44,7 @@ class Enrolment:
         self._call = call
         self._now = now
         self._roll = roll
+        self._request = request
 
     async def until_enrolled(self) -> None:
         """Returns once there is an identity on disk; at once if there is one."""
@@ -66,7 +68,8 @@ class Enrolment:
                 raise SettingsError("there is no identity and no bootstrap token; give one by --token-file")
             previous = self._state.identity
             claims = {"credential": previous.credential} if previous else {}  # what proves who this was
-            response = await self._call(EnrollRequest(token=token, facts=self._facts(), claims=claims))
+            request = EnrollRequest(token=token, facts=self._facts(), csr=self._request(), claims=claims)
+            response = await self._call(request)
         except HeadraceError as error:
             log.error("enrolment failed", reason=error.message)
             return 0.0
@@ -74,7 +77,13 @@ class Enrolment:
             log.info("enrolment waits for approval", until=response.pending_until.isoformat())
             return max(1.0, (response.pending_until - self._now()).total_seconds())
         identity = Identity(
-            agent_id=response.agent_id, credential=response.credential, instance_id=response.instance_id
+            agent_id=response.agent_id,
+            credential=response.credential,
+            instance_id=response.instance_id,
+            certificate=response.certificate.decode(errors="replace"),
+            ca_bundle=response.ca_bundle.decode(errors="replace"),
+            certificate_until=response.certificate_until,
+            certificate_port=response.certificate_port,
         )
         self._state.save_identity(identity)
         log.info("enrolled", agent=identity.agent_id)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import structlog
 
+from agent import keys
 from agent.host import Host
 from agent.model import Removal, Target
 from agent.reconciler import Reconciler
@@ -62,7 +63,16 @@ class Handler:
     def identity(self) -> Identity:
         identity = self._host.state.identity
         assert identity is not None
-        return Identity(agent_id=identity.agent_id, credential=identity.credential)
+        until = identity.certificate_until
+        if until is None or until <= self._host.now():
+            return Identity(agent_id=identity.agent_id, credential=identity.credential)
+        return Identity(
+            agent_id=identity.agent_id,
+            credential=identity.credential,
+            certificate=identity.certificate.encode(),
+            key=keys.read(self._host.state.folder),
+            certificate_port=identity.certificate_port,
+        )
 
     def facts(self) -> Facts:
         return self._facts()

@@ -19,6 +19,12 @@ class Identity:
     agent_id: str
     credential: str = field(repr=False)
     instance_id: str = ""
+    certificate: str = field(default="", repr=False)
+    """PEM; the key that it is for is in a file of its own."""
+    ca_bundle: str = field(default="", repr=False)
+    """The authorities by which the control plane knows agents, in PEM."""
+    certificate_until: datetime | None = None
+    certificate_port: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ Reads the files that the settings name, and nothing else.
 
 from __future__ import annotations
 
+import base64
 import os
 import platform
 import socket
@@ -103,16 +104,25 @@ def load_policy(
     )
 
 
-def load_tls(*, enabled: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> ClientTls | None:
-    """None without TLS; any of the files asks for it. Raises SettingsError."""
-    if not (enabled or ca or certificate or key):
+def load_tls(
+    *, enabled: bool, ca: Path | None, certificate: Path | None, key: Path | None, ca_data: str = ""
+) -> ClientTls | None:
+    """None without TLS; any of the files, or the authorities in base64, asks for it. Raises SettingsError."""
+    if not (enabled or ca or certificate or key or ca_data):
         return None
+    if ca and ca_data:
+        raise SettingsError("--tls-ca and --tls-ca-data both say whom to trust; give one of them")
     if bool(certificate) != bool(key):
         raise SettingsError("a client certificate needs both --tls-cert and --tls-key")
     try:
         read = [path.read_bytes() if path else b"" for path in (ca, certificate, key)]
     except OSError as error:
         raise SettingsError(f"TLS file {error.filename} cannot be read: {error.strerror}") from error
+    if ca_data:
+        try:
+            read[0] = base64.b64decode(ca_data, validate=True)
+        except ValueError as error:
+            raise SettingsError(f"--tls-ca-data is not base64: {error}") from error
     return ClientTls(ca=read[0], certificate=read[1], key=read[2])
 
 

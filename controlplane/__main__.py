@@ -123,6 +123,10 @@ def _settings(options: argparse.Namespace) -> Settings:
         http=Door(address=options.http, insecure=options.http_insecure),
         grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
         channel=Door(address=options.channel, insecure=options.channel_insecure),
+        channel_mtls=Door(address=options.channel_mtls) if options.channel_mtls else None,
+        ca_cert=options.ca_cert,
+        ca_key=options.ca_key,
+        certificate_s=options.certificate_lifetime,
         tls=_tls(options),
         management_token=_token(options.management_token_file) if options.management_token_file else "",
         secrets_key=options.secrets_key,
@@ -190,6 +194,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM certificate of all three")
     command.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM key of it")
     command.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="demand client certificates of this CA")
+    command.add_argument(
+        "--channel-mtls", default="", metavar="HOST:PORT", help="where agents get in by their certificates; needs TLS"
+    )
+    command.add_argument(
+        "--ca-cert", type=Path, metavar="FILE", help="authority of agents' certificates (default: in the data folder)"
+    )
+    command.add_argument("--ca-key", type=Path, metavar="FILE", help="its key; the same pair for all replicas")
+    command.add_argument("--certificate-lifetime", type=float, default=86_400.0, metavar="SECONDS")
     command.add_argument(
         "--management-token-file", type=Path, metavar="FILE", help="the token to ask for (default: a fresh one)"
     )

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -33,6 +33,7 @@ from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.http import HttpDoor
 from controlplane.identity import Authority, Claims, Enrolment, Tokens, Users
+from controlplane.identity.certificates import CertificateAuthority
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
 from controlplane.metrics.intake import MetricIntake
@@ -72,6 +73,7 @@ class Ready:
     channel: str
     instance_id: str
     pid: int
+    channel_mtls: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,11 +220,12 @@ class _Parts:
             sweep_s=min(5.0, settings.timings.suspect / 6),
             monotonic=time.monotonic,
         )
+        certificates = _authority(settings, clock())
         channel = ChannelEdge(
             view=self.view,
             sessions=self.sessions,
-            authority=Authority(store=store, view=self.view),
-            enrolment=Enrolment(store=store, clock=clock),
+            authority=Authority(store=store, view=self.view, certificates=certificates),
+            enrolment=Enrolment(store=store, clock=clock, authority=certificates),
             claims=self.claims,
             intake=self.intake,
             metrics=metric_intake,
@@ -232,6 +235,7 @@ class _Parts:
             heartbeat_s=settings.heartbeat_s,
             monotonic=time.monotonic,
             rng=rng,
+            certificate_port=lambda: parse_address(self.channel_mtls.address).port if self.channel_mtls else 0,
         )
         self.token = settings.management_token or secrets.token_urlsafe(32)
         management = ManagementEdge(
@@ -282,6 +286,14 @@ class _Parts:
             insecure_flag="--channel-insecure",
             limits=settings.limits,
         )
+        self.channel_mtls: Listener | None = None
+        if settings.channel_mtls is not None and settings.tls is not None and certificates is not None:
+            self.channel_mtls = Listener(
+                settings.channel_mtls.address,
+                [ChannelService(channel, limits=settings.limits)],
+                tls=replace(settings.tls, client_ca=certificates.bundle),
+                limits=settings.limits,
+            )
 
     def background(self) -> dict[str, Coroutine[None, None, None]]:
         """What runs beside the doors, by the name of its task."""
@@ -305,10 +317,12 @@ class _Parts:
         ready_file = self.settings.data_dir / "ready.json"
         ready_file.unlink(missing_ok=True)
         await doors.enter_async_context(self.http)
-        doors.push_async_callback(lambda: stop.patiently(self.channel.stop(), "end of the agents' sessions"))
-        await self.channel.start()
+        channels = [self.channel, *([self.channel_mtls] if self.channel_mtls else [])]
+        for channel in channels:
+            doors.push_async_callback(partial(_end, channel, stop))
+            await channel.start()
         if window_s := self.settings.window_s:
-            drain = partial(self.channel.drain, window_s, "this control plane stops")
+            drain = partial(_drain, channels, window_s)
             doors.push_async_callback(lambda: stop.patiently(drain(), "time for agents to move"))
         doors.push_async_callback(lambda: stop.patiently(self.grpc.stop(), "end of management calls"))
         await self.grpc.start()
@@ -319,6 +333,7 @@ class _Parts:
             http=self.http.address,
             grpc=self.grpc.address,
             channel=self.channel.address,
+            channel_mtls=self.channel_mtls.address if self.channel_mtls else "",
             instance_id=self.view.plane.instance_id,
             pid=os.getpid(),
         )
@@ -348,6 +363,29 @@ class _Parts:
         except UnavailableError as error:
             return error.message
         return ""
+
+
+async def _end(channel: Listener, stop: Stop) -> None:
+    await stop.patiently(channel.stop(), "end of the agents' sessions")
+
+
+async def _drain(channels: list[Listener], window_s: float) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for channel in channels:
+            tasks.create_task(channel.drain(window_s, "this control plane stops"), name="drain of a channel")
+
+
+def _authority(settings: Settings, now: datetime) -> CertificateAuthority | None:
+    """Who signs agents' certificates; None where that cannot be known. Raises InvalidError."""
+    if settings.ca_cert is not None and settings.ca_key is not None:
+        return CertificateAuthority.load(settings.ca_cert, settings.ca_key, lifetime_s=settings.certificate_s)
+    if settings.issues_certificates:
+        return CertificateAuthority.in_folder(settings.data_dir, lifetime_s=settings.certificate_s, now=now)
+    log.warning(
+        "agents get no certificates: several control planes may share this state, and all of them must know agents by "
+        "one authority; give its files by --ca-cert and --ca-key"
+    )
+    return None
 
 
 def _write(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.security import ServerTls
 
 LogFormat = Literal["console", "json"]
+_SHORTEST_CERTIFICATE_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,13 @@ class Settings:
     http: Door = Door(address="127.0.0.1:8400")
     grpc: Door = Door(address="127.0.0.1:8401")
     channel: Door = Door(address="127.0.0.1:8402")
+    channel_mtls: Door | None = None
+    """A second door for agents, which lets them in by the certificates that they got here; needs `tls`."""
+    ca_cert: Path | None = None
+    ca_key: Path | None = None
+    """The authority that signs agents' certificates; None: one of its own in the data folder, where that is alone."""
+    certificate_s: float = 24 * 3600.0
+    """For how long a certificate is good."""
     tls: ServerTls | None = None
     management_token: str = ""
     """Empty: a fresh one at each start."""
@@ -58,8 +66,24 @@ class Settings:
         steps = (0.0, self.heartbeat_s, self.timings.suspect, self.timings.lost, self.timings.gone)
         if any(shorter >= longer for shorter, longer in pairwise(steps)):
             raise InvalidError("times must grow: heartbeat, suspect, lost, gone")
+        if (self.ca_cert is None) != (self.ca_key is None):
+            raise InvalidError("an authority for agents' certificates needs both --ca-cert and --ca-key")
+        if self.certificate_s < _SHORTEST_CERTIFICATE_S:
+            raise InvalidError(f"--certificate-lifetime is {_SHORTEST_CERTIFICATE_S} seconds at least")
+        if self.channel_mtls is not None and self.tls is None:
+            raise InvalidError("--channel-mtls needs a certificate of the server too: --tls-cert and --tls-key")
+        if self.channel_mtls is not None and not self.issues_certificates:
+            raise InvalidError(
+                "--channel-mtls: several control planes may share this state, and all of them must know agents by the "
+                "same authority; give its files to each of them by --ca-cert and --ca-key"
+            )
         if self.confirm_floor < 0:
             raise InvalidError(f"--confirm-floor is a number of agents, not {self.confirm_floor}")
+
+    @property
+    def issues_certificates(self) -> bool:
+        """Whether there is an authority: one that is given, or where this control plane is alone, one of its own."""
+        return self.ca_cert is not None or self.state_url.startswith("sqlite:")
 
     @property
     def state_url(self) -> str:

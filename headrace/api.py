@@ -314,6 +314,8 @@ class Agent:
     replica: str = ""
     token_id: str = ""
     workloads: tuple[Workload, ...] = ()
+    shown: str = ""
+    certificate: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

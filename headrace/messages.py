@@ -32,6 +32,8 @@ class EnrollResponse:
     certificate: bytes = b""
     ca_bundle: bytes = b""
     instance_id: str = ""
+    certificate_port: int = 0
+    certificate_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

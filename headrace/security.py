@@ -7,7 +7,7 @@ only after an explicit opt-out, which is the caller's to log.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -112,6 +112,11 @@ def bearer(credential: str) -> Metadata:
             "the token has characters that no token has (not printable ASCII); was it copied whole, and alone?"
         )
     return (("authorization", f"{_BEARER}{credential}"),) if credential else ()
+
+
+def certificate_of(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
+    """The caller's certificate in PEM, as grpc's TLS layer verified it; empty when it showed none."""
+    return next(iter(auth_context.get("x509_pem_cert", ())), b"")
 
 
 def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

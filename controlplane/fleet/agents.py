@@ -13,6 +13,7 @@ from datetime import datetime
 from controlplane import guard
 from controlplane.changes import follow
 from controlplane.groups import GroupCommit
+from controlplane.identity.denials import revoke_certificates
 from controlplane.labels import check_labels
 from controlplane.model import AgentRow, ObservedRow, SessionRow, Topic, VariableRow
 from controlplane.state.store import Store
@@ -75,6 +76,7 @@ class Agents:
                 return
             await tx.put(replace(row, state=AgentState.REVOKED, state_since=self._clock()))
             await tx.delete(SessionRow, row.id)
+            await revoke_certificates(tx, row.id, now=self._clock(), reason=request.reason or "the agent was revoked")
             for observed in await tx.find(ObservedRow, agent_id=row.id):
                 await tx.delete(ObservedRow, row.id, observed.pipeline)
             tx.log(Topic.AGENT, row.id)

@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from controlplane.changes import pieces
-from controlplane.model import AgentRow, ChangeRow, EventRow, ObservedRow, SessionRow, Topic, TransitionRow
+from controlplane.model import (
+    AgentRow,
+    CertificateRow,
+    ChangeRow,
+    EventRow,
+    ObservedRow,
+    SessionRow,
+    Topic,
+    TransitionRow,
+)
 from controlplane.state.store import Store, Transaction
 from controlplane.view import View
 from headrace.types import AgentState, Severity
@@ -105,6 +114,8 @@ class Lifecycle:
             async with self._store.write() as tx:
                 for agent_id in part:
                     await tx.delete(SessionRow, agent_id)
+                    for certificate in await tx.find(CertificateRow, agent_id=agent_id):
+                        await tx.delete(CertificateRow, certificate.serial)
                     if await tx.delete(AgentRow, agent_id):
                         tx.log(Topic.AGENT, agent_id)
 

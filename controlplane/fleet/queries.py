@@ -204,6 +204,8 @@ class Queries:
             replica=session.replica if session is not None and live else "",
             token_id=row.token_id,
             workloads=tuple(workloads),
+            shown=session.shown if session is not None and live else "",
+            certificate=row.serial,
         )
 
     def _near(self, name: str) -> str:

@@ -53,7 +53,9 @@ class Claims:
         self.claiming = GroupCommit(self._claim_all)
         self.releasing = GroupCommit(self._release_all)
 
-    async def claim(self, *, agent_id: str, session_id: str, boot_id: str, session_number: int) -> Claimed:
+    async def claim(
+        self, *, agent_id: str, session_id: str, boot_id: str, session_number: int, shown: str = ""
+    ) -> Claimed:
         """Asks for an agent's session. Raises ForbiddenError for a revoked agent, UnavailableError."""
         answer = await self.claiming.submit(
             Claim(
@@ -62,6 +64,7 @@ class Claims:
                 boot_id=boot_id,
                 session_number=session_number,
                 replica=self._replica,
+                shown=shown,
             )
         )
         if isinstance(answer, Exception):

@@ -12,12 +12,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from controlplane.identity import credentials
+from controlplane.identity.certificates import CertificateAuthority, public_key_of
+from controlplane.identity.denials import revoke_certificates
 from controlplane.identity.scope import source_of
 from controlplane.identity.secret import Kind, mint, new_id, take_apart
 from controlplane.identity.throttle import FAILURES, Throttle
 from controlplane.identity.tokens import Applicant, check, redeem
 from controlplane.labels import check_labels
-from controlplane.model import AgentRow, Topic
+from controlplane.model import AgentRow, CertificateRow, Topic
 from controlplane.state.store import Reader, Store, Transaction
 from headrace.errors import ForbiddenError, HeadraceError, InvalidError, OverloadedError, UnauthenticatedError
 from headrace.messages import EnrollRequest, EnrollResponse
@@ -32,8 +34,12 @@ _Refusal = (UnauthenticatedError, ForbiddenError, InvalidError)
 class Enrolment:
     """Gives identities to agents; safe to use from many tasks of one loop."""
 
-    def __init__(self, *, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, store: Store, clock: Callable[[], datetime], authority: CertificateAuthority | None = None
+    ) -> None:
+        """Without an authority it issues no certificates, and keeps agents' keys all the same."""
         self._store = store
+        self._ca = authority
         self._clock = clock
         self._throttle = Throttle()
 
@@ -43,12 +49,13 @@ class Enrolment:
         wait = self._throttle.wait(source, self._clock())
         try:
             check_facts(request.facts)
+            key = public_key_of(request.csr) if request.csr else ""
             if wait:
                 async with self._store.read() as reader:
-                    applicant = _applicant(request, source, await _previous(reader, request))
+                    applicant = _applicant(request, source, await _previous(reader, request, key))
                     await check(reader, request.token, applicant, self._clock())
             async with self._store.write() as tx:
-                return await self._enroll(tx, request, source)
+                return await self._enroll(tx, request, source, key)
         except _Refusal as error:
             if wait:
                 raise OverloadedError(
@@ -58,9 +65,9 @@ class Enrolment:
             await self.record_refusal(request.facts.name, peer, error)
             raise
 
-    async def _enroll(self, tx: Transaction, request: EnrollRequest, source: str) -> EnrollResponse:
+    async def _enroll(self, tx: Transaction, request: EnrollRequest, source: str, key: str) -> EnrollResponse:
         now = self._clock()
-        previous = await _previous(tx, request)
+        previous = await _previous(tx, request, key)
         token = await redeem(tx, request.token, _applicant(request, source, previous), now)
         identifier = previous.id if previous else new_id("a-")
         credential, credential_hash = mint(Kind.AGENT, identifier)
@@ -83,6 +90,15 @@ class Enrolment:
                 last_seen=previous.last_seen,
                 state_since=previous.state_since,
             )
+        plane = await tx.plane()
+        issued = None
+        if self._ca is not None and key:
+            issued = self._ca.issue(request.csr, agent_id=identifier, instance_id=plane.instance_id, now=now)
+            await revoke_certificates(tx, identifier, now=now, reason="replaced by a newer one")
+            await tx.put(
+                CertificateRow(serial=issued.serial, agent_id=identifier, issued_at=now, expires_at=issued.expires_at)
+            )
+        agent = replace(agent, public_key=key, serial=issued.serial if issued else "")
         await tx.put(agent)
         tx.log(Topic.AGENT, identifier)
         tx.event(
@@ -91,8 +107,14 @@ class Enrolment:
             + (", keeping its id" if previous else ""),
             agent_id=identifier,
         )
-        plane = await tx.plane()
-        return EnrollResponse(agent_id=identifier, credential=credential, instance_id=plane.instance_id)
+        return EnrollResponse(
+            agent_id=identifier,
+            credential=credential,
+            instance_id=plane.instance_id,
+            certificate=issued.certificate if issued else b"",
+            ca_bundle=self._ca.bundle if self._ca else b"",
+            certificate_until=issued.expires_at if issued else None,
+        )
 
     async def record_refusal(self, name: str, peer: str, error: HeadraceError) -> None:
         """An event for each of the first refusals of a source in a minute, so that a flood of them fills no disk."""
@@ -132,13 +154,17 @@ def _applicant(request: EnrollRequest, source: str, previous: AgentRow | None) -
     )
 
 
-async def _previous(reader: Reader, request: EnrollRequest) -> AgentRow | None:
-    """The agent that the claims prove; claims that prove nothing are as good as none."""
+async def _previous(reader: Reader, request: EnrollRequest, key: str) -> AgentRow | None:
+    """The agent that the claims prove; claims that prove nothing are as good as none.
+
+    Who once showed a key is only known by that key: its credential without it is a copy, which gets an id of its own.
+    """
     claimed = request.claims.get("credential")
     if not claimed:
         return None
     try:
         secret = take_apart(claimed, Kind.AGENT)
-        return credentials.check(secret, await reader.get(AgentRow, secret.id))
+        agent = credentials.check(secret, await reader.get(AgentRow, secret.id))
+        return agent if agent.public_key in ("", key) else None
     except (UnauthenticatedError, ForbiddenError):
         return None

@@ -34,6 +34,8 @@ class Claim:
     boot_id: str
     session_number: int
     replica: str
+    shown: str = ""
+    """By what it showed who it is."""
 
 
 def judge(owner: SessionRow | None, claim: Claim, *, now: datetime) -> Verdict:
@@ -61,6 +63,7 @@ def granted(owner: SessionRow | None, claim: Claim, *, now: datetime, lease_unti
         lease_until=lease_until,
         opened_at=now,
         superseded=superseded,
+        shown=claim.shown,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -62,6 +63,7 @@ class ChannelEdge:
         heartbeat_s: float,
         monotonic: Callable[[], float],
         rng: random.Random,
+        certificate_port: Callable[[], int],
     ) -> None:
         self._view = view
         self._sessions = sessions
@@ -76,16 +78,18 @@ class ChannelEdge:
         self._heartbeat_ms = round(heartbeat_s * 1000)
         self._monotonic = monotonic
         self._rng = rng
+        self._certificate_port = certificate_port
         self._opening: dict[str, tuple[Hello, tuple[CommandRow, ...]]] = {}
         self._left: set[str] = set()
 
     async def enroll(self, request: EnrollRequest, peer: str) -> EnrollResponse:
         """See `Enrolment`."""
-        return await self._enrolment.enroll(request, peer=peer)
+        response = await self._enrolment.enroll(request, peer=peer)
+        return replace(response, certificate_port=self._certificate_port()) if response.certificate else response
 
-    async def authenticate(self, credential: str, peer: str) -> str:
+    async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
         """See `Authority`."""
-        return await self._authority.authenticate(credential)
+        return await self._authority.authenticate(credential, certificate)
 
     async def open(self, link: Link, hello: Hello) -> Welcome:
         """Claims the session; the session of the same agent that is held here ends."""
@@ -97,6 +101,7 @@ class ChannelEdge:
                 session_id=link.session_id,
                 boot_id=link.boot_id,
                 session_number=link.session_number,
+                shown="certificate" if link.has_certificate else "credential",
             )
             _check(claimed)
             if link.agent_id not in self._view.agents:

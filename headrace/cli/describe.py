@@ -140,6 +140,8 @@ def _agent_lines(agent: Agent, events: Sequence[Event]) -> Iterator[str]:
         ("Engines", ", ".join(f"{e.engine} {e.version}".strip() for e in facts.engines)),
         ("Enrolled", when(agent.enrolled_at) + (f" with token {agent.token_id}" if agent.token_id else "")),
         ("Connected", when(agent.connected_at) + (f" to {agent.replica}" if agent.replica else "")),
+        ("Shown by", agent.shown or "-"),
+        ("Certificate", agent.certificate or "none"),
         ("Last seen", when(agent.last_seen)),
     )
     yield from _workloads(agent.workloads, Column("PIPELINE", lambda w: w.pipeline), with_state=False)

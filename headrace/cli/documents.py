@@ -94,6 +94,8 @@ def agent_document(agent: Agent) -> dict[str, Any]:
         "capabilities": agent.facts.capabilities,
         "replica": agent.replica,
         "token_id": agent.token_id,
+        "shown": agent.shown,
+        "certificate": agent.certificate,
     }
 
 

@@ -32,6 +32,10 @@ class Target:
     insecure: bool = False
     debug: bool = False
 
+    def ca_bytes(self) -> bytes:
+        """The authorities that --tls-ca names, in PEM; empty without it."""
+        return _read(self.ca)
+
     def connect(self) -> AbstractAsyncContextManager[ManagementClient]:
         """A client; belongs to the loop that it is used in."""
         # gRPC's own words on stderr are for its makers; what matters of them is in our errors.

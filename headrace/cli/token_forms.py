@@ -5,6 +5,7 @@ Each form holds the secret; none puts it into a process's arguments, which other
 
 from __future__ import annotations
 
+import base64
 import json
 import shlex
 from collections.abc import Callable, Mapping
@@ -28,11 +29,19 @@ class Invitation:
 
     secret: str
     server: str
+    ca: bytes = b""
+    """The authorities (PEM) by which the agent is to know the server; empty where the usual ones, or none, do."""
 
     @property
     def environment(self) -> dict[str, str]:
         """As `headrace-agent run` reads it."""
-        return {"HEADRACE_AGENT_SERVER": self.server, "HEADRACE_AGENT_TOKEN": self.secret}
+        trust = {"HEADRACE_AGENT_TLS_CA_DATA": self.ca_data} if self.ca else {}
+        return {"HEADRACE_AGENT_SERVER": self.server, **trust, "HEADRACE_AGENT_TOKEN": self.secret}
+
+    @property
+    def ca_data(self) -> str:
+        """The authorities on one line."""
+        return base64.b64encode(self.ca).decode("ascii")
 
 
 def written(invitation: Invitation, form: Form) -> str:
@@ -49,7 +58,7 @@ def _env(invitation: Invitation) -> str:
 
 
 def _command(invitation: Invitation) -> str:
-    flags = ["--server", invitation.server]
+    flags = ["--server", invitation.server, *(["--tls-ca-data", invitation.ca_data] if invitation.ca else [])]
     return f"HEADRACE_AGENT_TOKEN={shlex.quote(invitation.secret)} headrace-agent run {shlex.join(flags)}"
 
 

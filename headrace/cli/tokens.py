@@ -9,7 +9,7 @@ import typer
 from headrace.cli import durations, get, options
 from headrace.cli.exits import say
 from headrace.cli.output import Format, labels_text, plain, show_document, show_lines, when
-from headrace.cli.target import talk
+from headrace.cli.target import Target, talk
 from headrace.cli.token_forms import Form, Invitation, written
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def create(
     output: options.Output = Format.TABLE,
 ) -> None:
     """Make a token and print its secret, this once; --label stamps every agent that enrols with it."""
+    target: Target = context.obj
     stamped = options.pairs(labels, "--label")
     seconds = durations.seconds(ttl, "--ttl")
     if seconds < 1:
@@ -76,7 +77,9 @@ def create(
             await client.revoke_token(made.token.id)
             where = f"listens on {server}, which is no address to connect to" if server else "does not say its address"
             raise typer.BadParameter(f"the control plane {where}; say where agents connect", param_hint="'--channel'")
-        show_lines([written(Invitation(secret=made.secret, server=server), form or Form.FILE)])
+        # The listeners of a control plane share their certificate: what we know it by, its agents know it by.
+        invitation = Invitation(secret=made.secret, server=server, ca=target.ca_bytes())
+        show_lines([written(invitation, form or Form.FILE)])
         say(_good_for(made))
         if form is None:
             say("put it in a file and run: headrace-agent run --server HOST:PORT --token-file FILE --data-dir DIR")

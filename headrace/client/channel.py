@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,7 +19,7 @@ import structlog
 
 from headrace import content
 from headrace.client.commands import Commands
-from headrace.client.handler import AgentHandler, Backlog, ChannelState
+from headrace.client.handler import AgentHandler, Backlog, ChannelState, Identity
 from headrace.client.uplink import Pending, Uplink
 from headrace.connection import Connection
 from headrace.errors import (
@@ -45,7 +46,7 @@ from headrace.messages import (
 )
 from headrace.retry import FullJitter, patient
 from headrace.rpcs import CHANNEL
-from headrace.security import ClientTls
+from headrace.security import ClientTls, parse_address
 from headrace.session import CloseError, Known, PlaneSeen
 from headrace.types import CloseReason
 
@@ -159,7 +160,7 @@ class AgentChannel:
         identity = self._handler.identity()
         self._sessions += 1
         uplink = Uplink(
-            self._connection(identity.credential),
+            self._way(identity),
             known=self._known,
             source=self._handler,
             pending=self._pending,
@@ -297,6 +298,18 @@ class AgentChannel:
                 await handler.on_complete(message)
             case Command() if self._commands is not None:
                 self._commands.submit(message)
+
+    def _way(self, identity: Identity) -> Connection:
+        """By certificate where there is a door for that, and by the other door after each failure there."""
+        address = parse_address(self._target)
+        has_door = identity.certificate_port and identity.certificate and identity.key and not address.unix
+        if not has_door or self._tls is None or self._failures % 2:
+            return self._connection(identity.credential)
+        return Connection(
+            str(dataclasses.replace(address, port=identity.certificate_port)),
+            tls=dataclasses.replace(self._tls, certificate=identity.certificate, key=identity.key),
+            limits=self._limits,
+        )
 
     def _connection(self, credential: str) -> Connection:
         return Connection(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -15,10 +15,16 @@ from headrace.types import Facts, Observed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who an agent is, and the secret that shows it."""
+    """Who an agent is, and the secret that shows it; where TLS reaches the control plane, a certificate does too.
+
+    `certificate_port`, when it is not 0, is where the control plane's host lets agents in by certificate and key (PEM).
+    """
 
     agent_id: str
     credential: str
+    certificate: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
+    certificate_port: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

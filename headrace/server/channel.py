@@ -36,7 +36,7 @@ from headrace.messages import (
     Workloads,
 )
 from headrace.rpcs import CHANNEL_SERVICE
-from headrace.security import credential_of
+from headrace.security import certificate_of, credential_of
 from headrace.server.answers import Context, answered, read
 from headrace.server.conversation import Conversation
 from headrace.server.link import Link
@@ -67,8 +67,11 @@ class ChannelHandler(Protocol):
     async def enroll(self, request: EnrollRequest, peer: str) -> EnrollResponse:
         """Swaps a bootstrap token for an identity. Raises UnauthenticatedError for a bad token."""
 
-    async def authenticate(self, credential: str, peer: str) -> str:
-        """The agent id of a credential, for every call but Enroll. Raises UnauthenticatedError or ForbiddenError."""
+    async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
+        """The agent id of a credential, a client certificate (PEM) or both, for every call but Enroll.
+
+        Raises UnauthenticatedError or ForbiddenError. The certificate was verified by the listener's client CA.
+        """
 
     async def open(self, link: Link, hello: Hello) -> Welcome:
         """Claims the session and says what is wanted.
@@ -212,7 +215,12 @@ class ChannelService:
 
     async def _connect(self, _: object, context: Context) -> None:
         stream = _Stream(context)
-        conversation = Conversation(self, stream, credential=credential_of(context.invocation_metadata()))
+        conversation = Conversation(
+            self,
+            stream,
+            credential=credential_of(context.invocation_metadata()),
+            certificate=certificate_of(context.auth_context()),
+        )
         why = "the connection was lost"
         self._streams += 1
         try:
@@ -269,7 +277,9 @@ class ChannelService:
         return codec.encode(PutBlobResponse())
 
     async def _agent_id(self, context: Context) -> str:
-        return await self.handler.authenticate(credential_of(context.invocation_metadata()), context.peer())
+        return await self.handler.authenticate(
+            credential_of(context.invocation_metadata()), context.peer(), certificate_of(context.auth_context())
+        )
 
     async def _inspect(self) -> None:
         while True:

@@ -32,12 +32,15 @@ _REPLY = codec.encode_server(Heartbeat())
 class Conversation:
     """One per stream."""
 
-    __slots__ = ("_credential", "_link", "_service", "_session", "_transport")
+    __slots__ = ("_certificate", "_credential", "_link", "_service", "_session", "_transport")
 
-    def __init__(self, service: ChannelService, transport: Transport, *, credential: str) -> None:
+    def __init__(
+        self, service: ChannelService, transport: Transport, *, credential: str, certificate: bytes = b""
+    ) -> None:
         self._service = service
         self._transport = transport
         self._credential = credential
+        self._certificate = certificate
         self._session = ServerSession(now=service.clock())
         self._link: Link | None = None
 
@@ -92,9 +95,11 @@ class Conversation:
     async def _open(self, hello: Hello) -> None:
         service = self._service
         async with service.gate():
-            agent_id = await service.handler.authenticate(self._credential, self._transport.peer)
+            certificate, self._certificate = self._certificate, b""
+            agent_id = await service.handler.authenticate(self._credential, self._transport.peer, certificate)
             if agent_id != hello.agent_id:
-                raise UnauthenticatedError(f"the credential is that of agent {agent_id!r}, not of {hello.agent_id!r}")
+                what = "certificate" if certificate else "credential"
+                raise UnauthenticatedError(f"the {what} is that of agent {agent_id!r}, not of {hello.agent_id!r}")
             protocol = negotiate(hello)
             link = Link(
                 hello,
@@ -102,6 +107,7 @@ class Conversation:
                 session=self._session,
                 transport=self._transport,
                 pump=service.pump,
+                has_certificate=bool(certificate),
             )
             welcome = await service.handler.open(link, hello)
             self._link = link

@@ -238,7 +238,7 @@ class FakeControlPlane:
         self._changes.announce()
         return EnrollResponse(agent_id=id, credential=agent.credential, instance_id=self.instance_id)
 
-    async def authenticate(self, credential: str, peer: str) -> str:
+    async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
         """By the credential that `enroll` gave, unless it was revoked."""
         for agent in self._agents.values():
             if agent.credential == credential and not agent.is_revoked:

@@ -25,6 +25,7 @@ from headrace.api import Manifest
 from headrace.keyring import KeyFile
 from headrace.management import ManagementClient
 from headrace.messages import EnrollRequest, EnrollResponse
+from headrace.security import ClientTls
 from headrace.testing import FakeAgent
 from headrace.types import Facts
 from tests.conftest import Clock
@@ -48,9 +49,10 @@ def manifest(name: str = "edge", selector: str = "*", *, tag: str = "t", **more:
 class Plane:
     """A control plane that runs, and a client of it."""
 
-    def __init__(self, running: Running, client: ManagementClient) -> None:
+    def __init__(self, running: Running, client: ManagementClient, trust: ClientTls | None = None) -> None:
         self.running = running
         self.client = client
+        self.trust = trust
 
     async def token(self, *, uses: int = 100, **labels: str) -> str:
         """A bootstrap token."""
@@ -61,7 +63,8 @@ class Plane:
         labels = options.pop("labels", {})
         name = options.pop("name", "fake")
         facts = Facts(name=name, version="0", labels=labels)
-        return FakeAgent(self.running.ready.channel, token=token or await self.token(), facts=facts, **options)
+        token = token or await self.token()
+        return FakeAgent(self.running.ready.channel, token=token, facts=facts, tls=self.trust, **options)
 
     async def events(self, kind: str = "") -> list[Any]:
         """Newest first."""
@@ -73,11 +76,13 @@ Start = Callable[..., AbstractAsyncContextManager[Plane]]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Starts a control plane: `async with start(data="d", state=url) as plane`."""
+    """Starts a control plane: `async with start(data="d", state=url) as plane`; one with TLS is known by `trust`."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
 
     @asynccontextmanager
-    async def started(*, data: str = "d", channel: str = "127.0.0.1:0", **options: Any) -> AsyncIterator[Plane]:
+    async def started(
+        *, data: str = "d", channel: str = "127.0.0.1:0", trust: ClientTls | None = None, **options: Any
+    ) -> AsyncIterator[Plane]:
         options.setdefault("drain_s", 0.0)
         settings = Settings(
             data_dir=tmp_path / data,
@@ -86,8 +91,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
             channel=Door(address=channel),
             **options,
         )
-        async with control_plane(settings) as running, ManagementClient(running.ready.grpc, running.token) as client:
-            yield Plane(running, client)
+        async with control_plane(settings) as running:
+            async with ManagementClient(running.ready.grpc, running.token, tls=trust) as client:
+                yield Plane(running, client, trust)
 
     return started
 

@@ -82,7 +82,7 @@ class Host:
         self.note("enroll")
         return EnrollResponse(agent_id="a-1", credential="good")
 
-    async def authenticate(self, credential: str, peer: str) -> str:
+    async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
         if credential != "good":
             raise UnauthenticatedError("the credential is not known; enrol again")
         return "a-1"

@@ -99,6 +99,32 @@ def test_where_client_certificates_are_demanded_nobody_gets_in_without_one(tmp_p
             agent.close()
 
 
+def test_an_agent_gets_in_by_the_certificate_that_it_got_and_again_after_a_restart(
+    tmp_path: Path, certificate: Path
+) -> None:
+    trusting = ("--tls-ca", certificate)
+    with SecurePlane(tmp_path / "plane", certificate, "--channel-mtls", "127.0.0.1:0") as plane:
+
+        def shown() -> list[tuple[str, str]]:
+            return [(each["state"], each["shown"]) for each in plane.cli.json(*trusting, "get", "agents")]
+
+        agent = plane.secure_agent(tmp_path / "a-1", *trusting, operator=trusting)
+        try:
+            agent.start()
+            agent.program.wait_for(lambda: shown() == [("connected", "certificate")])
+            (described,) = plane.cli.json(*trusting, "get", "agents")
+            assert described["certificate"]
+            assert "Shown by:" in plane.cli(*trusting, "describe", "agent", "a-1")
+            for private in (tmp_path / "a-1/data/agent.key", plane.folder / "data/ca.key"):
+                assert private.stat().st_mode & 0o777 == 0o600
+            agent.stop()
+            agent.start()
+            agent.program.wait_for(lambda: shown() == [("connected", "certificate")])
+            assert len(plane.cli.json(*trusting, "get", "agents", "--all")) == 1
+        finally:
+            agent.close()
+
+
 def _get(url: str, *, trusted: Path) -> str:
     with urllib.request.urlopen(url, timeout=10, context=ssl.create_default_context(cafile=trusted)) as answer:
         text: str = answer.read().decode()

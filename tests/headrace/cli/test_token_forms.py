@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from agent.cli import _parser
+from agent.settings import SettingsError, load_tls
 from headrace.cli.token_forms import Form, Invitation, written
 
 INVITATION = Invitation(secret="hrb_t-1.s3cret", server="plane.example:8402")
@@ -45,6 +48,23 @@ def test_the_command_is_a_whole_line_whose_arguments_hold_no_secret() -> None:
 def test_the_kubernetes_secret_is_the_environment() -> None:
     document = yaml.safe_load(written(INVITATION, Form.KUBERNETES_SECRET))
     assert (document["kind"], document["type"], document["stringData"]) == ("Secret", "Opaque", ENVIRONMENT)
+
+
+def test_whom_to_trust_goes_with_every_form_but_the_bare_file(tmp_path: Path) -> None:
+    secure = replace(INVITATION, ca=b"-----BEGIN CERTIFICATE-----")
+    given, *command = shlex.split(written(secure, Form.COMMAND))
+    options = _parser(environment(given)).parse_args(command[1:])
+    tls = load_tls(enabled=False, ca=None, certificate=None, key=None, ca_data=options.tls_ca_data)
+    assert tls is not None
+    assert tls.ca == secure.ca
+    read = environment(written(secure, Form.ENV))
+    assert _parser(read).parse_args(["run"]).tls_ca_data == options.tls_ca_data
+    for form in (Form.KUBERNETES_SECRET, Form.CLOUD_INIT):
+        assert options.tls_ca_data in written(secure, form)
+    with pytest.raises(SettingsError, match="not base64"):
+        load_tls(enabled=False, ca=None, certificate=None, key=None, ca_data="?")
+    with pytest.raises(SettingsError, match="give one of them"):
+        load_tls(enabled=False, ca=tmp_path / "ca.pem", certificate=None, key=None, ca_data=options.tls_ca_data)
 
 
 def test_cloud_init_writes_a_private_environment_and_a_unit_that_reads_it() -> None:
