@@ -31,12 +31,14 @@ from agent.handler import Handler
 from agent.host import Host
 from agent.reconciler import Reconciler
 from agent.reporting.reporter import Reporter
+from agent.rotation import Rotation
 from agent.runtimes import find_runtimes
 from agent.settings import Settings
 from agent.state import State, replace_file
 from agent.telemetry import masked_logs
 from headrace.client import AgentChannel, ChannelState, enroll
 from headrace.errors import UnavailableError
+from headrace.messages import EnrollRequest, EnrollResponse
 from headrace.types import Facts
 
 log = structlog.get_logger(__name__)
@@ -144,8 +146,23 @@ class App:
             roll=host.roll,
             request=partial(keys.request, self._state.folder),
         )
+        rotation = Rotation(
+            self._state,
+            facts=facts,
+            request=partial(keys.request, self._state.folder),
+            call=self._renew,
+            move=self._move,
+            now=host.now,
+            roll=host.roll,
+        )
         handler = Handler(
-            host, reconciler, facts=facts, enrol=enrolment.renew, upload=self._upload, metrics=self._wants_metrics
+            host,
+            reconciler,
+            facts=facts,
+            enrol=enrolment.renew,
+            upload=self._upload,
+            metrics=self._wants_metrics,
+            commit=rotation.commit,
         )
         channel = AgentChannel(
             settings.server,
@@ -156,12 +173,14 @@ class App:
             on_state=self._on_state,
             backlog=self._reporter,
         )
-        return partial(self._keep_link, channel, enrolment)
+        return partial(self._keep_link, channel, enrolment, rotation)
 
-    async def _keep_link(self, channel: AgentChannel, enrolment: Enrolment) -> None:
+    async def _keep_link(self, channel: AgentChannel, enrolment: Enrolment, rotation: Rotation) -> None:
         await enrolment.until_enrolled()
         self._channel = channel
-        await channel.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rotation.run(), name="rotation of the certificate")
+            group.create_task(channel.run(), name="sessions of the control channel")
 
     def _facts(self, host: Host) -> Facts:
         return Facts(
@@ -179,6 +198,13 @@ class App:
 
     async def _upload(self, sha256: str, data: bytes) -> None:
         await self._connected().put_blob(sha256, data)
+
+    async def _renew(self, request: EnrollRequest) -> EnrollResponse:
+        return await self._connected().enroll(request)
+
+    def _move(self) -> None:
+        if self._channel is not None:
+            self._channel.move()
 
     def _connected(self) -> AgentChannel:
         if self._channel is None:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import structlog
 
-from agent.model import Identity
+from agent.rotation import identity_of
 from agent.settings import SettingsError
 from agent.state import State
 from headrace.errors import HeadraceError
@@ -76,15 +76,8 @@ class Enrolment:
         if response.pending_until is not None:
             log.info("enrolment waits for approval", until=response.pending_until.isoformat())
             return max(1.0, (response.pending_until - self._now()).total_seconds())
-        identity = Identity(
-            agent_id=response.agent_id,
-            credential=response.credential,
-            instance_id=response.instance_id,
-            certificate=response.certificate.decode(errors="replace"),
-            ca_bundle=response.ca_bundle.decode(errors="replace"),
-            certificate_until=response.certificate_until,
-            certificate_port=response.certificate_port,
-        )
+        identity = identity_of(response, self._now())
         self._state.save_identity(identity)
+        self._state.save_next(None)
         log.info("enrolled", agent=identity.agent_id)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -28,11 +29,16 @@ MAX_LOG_LINES = 5000
 MAX_LOG_BYTES = 512 << 10
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Handler:
     """Implements `headrace.client.AgentHandler`.
 
     `enrol` gets a new identity, and answers whether it could; `upload` puts a blob by its hash; `metrics`
-    hears whether the control plane has a store for them.
+    hears whether the control plane has a store for them; `commit` keeps the next identity, which has just opened a
+    session.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Handler:
         enrol: Callable[[], Awaitable[bool]],
         upload: Callable[[str, bytes], Awaitable[None]],
         metrics: Callable[[bool], None] = lambda wanted: None,
+        commit: Callable[[], Awaitable[None]] = _nothing,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._host = host
@@ -53,6 +60,8 @@ class Handler:
         self._limits = limits
         self._put_blob = upload
         self._metrics = metrics
+        self._commit = commit
+        self._offered: object = None
         self._answers: Mapping[CommandKind, Callable[[Command], Awaitable[Answer]]] = {
             CommandKind.RESTART: self._restart,
             CommandKind.RETRY: self._retry,
@@ -61,17 +70,18 @@ class Handler:
         }
 
     def identity(self) -> Identity:
-        identity = self._host.state.identity
+        self._offered = identity = self._host.state.next_identity or self._host.state.identity
         assert identity is not None
-        until = identity.certificate_until
+        sign, until = partial(keys.sign, self._host.state.folder), identity.certificate_until
         if until is None or until <= self._host.now():
-            return Identity(agent_id=identity.agent_id, credential=identity.credential)
+            return Identity(agent_id=identity.agent_id, credential=identity.credential, sign=sign)
         return Identity(
             agent_id=identity.agent_id,
             credential=identity.credential,
             certificate=identity.certificate.encode(),
             key=keys.read(self._host.state.folder),
             certificate_port=identity.certificate_port,
+            sign=sign,
         )
 
     def facts(self) -> Facts:
@@ -87,6 +97,11 @@ class Handler:
     async def on_welcome(self, welcome: Welcome) -> None:
         self._metrics(welcome.metrics)
         state = self._host.state
+        if state.next_identity is not None and self._offered is state.next_identity:
+            try:
+                await self._commit()
+            except HeadraceError as error:  # both are good until it is done
+                log.warning("the next certificate is not kept yet", reason=error.message)
         if welcome.instance_id == state.plane.instance_id and welcome.epoch < state.plane.epoch:
             return
         state.save_plane(replace(state.plane, instance_id=welcome.instance_id, epoch=welcome.epoch))
@@ -129,6 +144,11 @@ class Handler:
             return Answer(command_id=command.id, ok=False, message=error.message)
 
     async def on_refused(self, error: HeadraceError) -> bool:
+        state = self._host.state
+        if error.code == "unauthenticated" and state.next_identity is not None:
+            log.warning("the next certificate was refused; the old one stays", reason=error.message)
+            state.save_next(None)
+            return True
         log.error("the control plane refuses this agent; its pipelines run on", reason=error.message)
         return error.code == "unauthenticated" and await self._enrol()
 

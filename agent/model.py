@@ -23,6 +23,7 @@ class Identity:
     """PEM; the key that it is for is in a file of its own."""
     ca_bundle: str = field(default="", repr=False)
     """The authorities by which the control plane knows agents, in PEM."""
+    certificate_from: datetime | None = None
     certificate_until: datetime | None = None
     certificate_port: int = 0
 

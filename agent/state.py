@@ -1,6 +1,7 @@
 """The agent's state on disk: identity, plane, one record per workload, and contents by their hash.
 
     identity.json            who we are; readable by its owner only
+    identity.next.json       what is to take its place, until it has
     plane.json               the instance and epoch last seen, labels and variables
     records/<pipeline>.json  what is desired, tried, running and good
     blobs/<sha256>           canonical content
@@ -49,6 +50,8 @@ class State:
         self.trouble = ""
         """Why the disk is behind the memory; empty when it is not."""
         self.identity: Identity | None = None
+        self.next_identity: Identity | None = None
+        """Of the same agent; see `agent.rotation`."""
         self.plane = Plane()
         self.records: dict[str, Record] = {}
         self.secrets = Secrets(folder, self._put_or_remove)
@@ -64,6 +67,9 @@ class State:
             raise StateError(f"data folder {self.folder}: {error.strerror}; name another one by --data-dir") from error
         self._lock = _lock(self.folder / "agent.lock")
         self.identity = self._read(self.folder / "identity.json", Identity)
+        self.next_identity = self._read(self.folder / "identity.next.json", Identity)
+        if self.next_identity is not None and (self.identity is None or self.next_identity == self.identity):
+            self.save_next(None)  # it took over, and the end of that was cut short
         self.plane = self._read(self.folder / "plane.json", Plane) or Plane()
         for path in sorted((self.folder / "records").glob("*.json")):
             if record := self._read(path, Record):
@@ -80,12 +86,12 @@ class State:
     def save_identity(self, identity: Identity | None) -> None:
         """Keep who we are; None forgets it, which only a refused identity deserves."""
         self.identity = identity
-        path = self.folder / "identity.json"
-        if identity is None:
-            self._unwritten.pop(path, None)
-            path.unlink(missing_ok=True)
-        else:
-            self._write(path, identity)
+        self._keep(self.folder / "identity.json", identity)
+
+    def save_next(self, identity: Identity | None) -> None:
+        """Keep what is to take its place; None forgets it."""
+        self.next_identity = identity
+        self._keep(self.folder / "identity.next.json", identity)
 
     def save_plane(self, plane: Plane) -> None:
         """Keep what the control plane said of the agent as a whole."""
@@ -148,6 +154,13 @@ class State:
             return frozenset() if data is None else secret_names(data)
         except HeadraceError:
             return frozenset()
+
+    def _keep(self, path: Path, identity: Identity | None) -> None:
+        if identity is None:
+            self._unwritten.pop(path, None)
+            path.unlink(missing_ok=True)
+        else:
+            self._write(path, identity)
 
     def _record_path(self, pipeline: str) -> Path:
         return self.folder / "records" / f"{pipeline}.json"

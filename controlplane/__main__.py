@@ -24,6 +24,7 @@ from controlplane.stopping import Stop
 from controlplane.telemetry import configure_logs
 from headrace.errors import HeadraceError, InvalidError
 from headrace.security import ServerTls
+from headrace.server import CertificateFiles
 
 _PIECE = 1 << 20
 
@@ -148,7 +149,9 @@ def _tls(options: argparse.Namespace) -> ServerTls | None:
     if not (options.tls_cert and options.tls_key):
         raise InvalidError("TLS needs both --tls-cert and --tls-key")
     ca = _read(options.tls_client_ca) if options.tls_client_ca else b""
-    return ServerTls(certificate=_read(options.tls_cert), key=_read(options.tls_key), client_ca=ca)
+    files = CertificateFiles(options.tls_cert, options.tls_key)
+    _, certificate, key = files.current()
+    return ServerTls(certificate=certificate, key=key, client_ca=ca, current=files.current)
 
 
 def _token(path: Path) -> str:

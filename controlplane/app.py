@@ -34,6 +34,7 @@ from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.http import HttpDoor
 from controlplane.identity import Authority, Claims, Enrolment, Tokens, Users
 from controlplane.identity.certificates import CertificateAuthority
+from controlplane.identity.possession import Possession
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
 from controlplane.metrics.intake import MetricIntake
@@ -224,7 +225,7 @@ class _Parts:
         channel = ChannelEdge(
             view=self.view,
             sessions=self.sessions,
-            authority=Authority(store=store, view=self.view, certificates=certificates),
+            authority=Authority(store=store, view=self.view, certificates=certificates, clock=clock),
             enrolment=Enrolment(store=store, clock=clock, authority=certificates),
             claims=self.claims,
             intake=self.intake,
@@ -236,7 +237,9 @@ class _Parts:
             monotonic=time.monotonic,
             rng=rng,
             certificate_port=lambda: parse_address(self.channel_mtls.address).port if self.channel_mtls else 0,
+            clock=clock,
         )
+        possession = Possession(store=store, view=self.view)
         self.token = settings.management_token or secrets.token_urlsafe(32)
         management = ManagementEdge(
             token=self.token,
@@ -280,7 +283,7 @@ class _Parts:
         )
         self.channel = Listener(
             settings.channel.address,
-            [ChannelService(channel, limits=settings.limits)],
+            [ChannelService(channel, limits=settings.limits, possession=possession)],
             tls=settings.tls,
             insecure=settings.channel.insecure,
             insecure_flag="--channel-insecure",

@@ -140,7 +140,7 @@ class SessionRow:
     superseded: tuple[str, ...] = ()
     """Boot ids that were replaced, newest last, the last eight."""
     shown: str = ""
-    """By what the agent showed who it is: `credential` or `certificate`."""
+    """By what the agent showed who it is: `credential`, `key` or `certificate`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.security import ServerTls
 
 LogFormat = Literal["console", "json"]
-_SHORTEST_CERTIFICATE_S = 60
+_SHORTEST_CERTIFICATE_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

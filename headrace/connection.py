@@ -6,7 +6,7 @@ one event loop; calls may run concurrently.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -16,7 +16,7 @@ from headrace import codec, status
 from headrace.errors import HeadraceError
 from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.rpcs import Rpc
-from headrace.security import ClientTls, bearer, check_plaintext, parse_address
+from headrace.security import ClientTls, Metadata, bearer, check_plaintext, parse_address
 
 METADATA_BYTES = 128 << 10
 """Of one call at most, at both ends: faults travel there."""
@@ -58,7 +58,8 @@ class Connection:
         check_plaintext(parse_address(address), secure=tls is not None, insecure=insecure, flag=insecure_flag)
         self.address = address
         self._tls = tls
-        self._metadata = bearer(credential)
+        self._bearer = bearer(credential)
+        self._sign: Callable[[], str] | None = None
         self._limits = limits
         self._hint = hint
         self._channel: grpc.aio.Channel | None = None
@@ -67,6 +68,14 @@ class Connection:
         """Ends the connection and every call on it."""
         if self._channel is not None:
             await self._channel.close()
+
+    def sign_calls(self, credential: Callable[[], str]) -> None:
+        """From now on each call carries a credential that was made for it."""
+        self._sign = credential
+
+    @property
+    def _metadata(self) -> Metadata:
+        return bearer(self._sign()) if self._sign is not None else self._bearer
 
     async def unary(self, rpc: Rpc, request: object, *, timeout: float | None = None) -> Any:
         """One request, one response."""

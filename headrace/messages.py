@@ -64,11 +64,12 @@ class Welcome:
     want_workloads: bool = False
     metrics: bool = False
     max_message_bytes: int = 4 << 20
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """Reserved for proof of possession."""
+    """Asks the agent to prove that it has its key."""
 
     nonce: bytes
 

@@ -7,31 +7,60 @@ only after an explicit opt-out, which is the caller's to log.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
 from headrace.errors import InvalidError, UnauthenticatedError
 
 _BEARER = "Bearer "
+_AGENT_URI = re.compile(rb"spiffe://[^/]+/agent/[^/]+")
 Metadata = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTls:
-    """PEM bytes; with `client_ca` a caller's certificate is demanded and checked."""
+    """PEM bytes; with `client_ca` a caller's certificate is demanded and checked.
+
+    `current` gives version, certificate and key as they are now; it is asked at each handshake, from any thread.
+    """
 
     certificate: bytes
     key: bytes
     client_ca: bytes = b""
+    current: Callable[[], tuple[int, bytes, bytes]] | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
         """What grpc wants of it."""
+        if self.current is not None:
+            return self._renewable(self.current)
         return grpc.ssl_server_credentials(
             [(self.key, self.certificate)],
             root_certificates=self.client_ca or None,
             require_client_auth=bool(self.client_ca),
+        )
+
+    def _renewable(self, current: Callable[[], tuple[int, bytes, bytes]]) -> grpc.ServerCredentials:
+        seen, certificate, key = current()
+
+        def configuration(certificate: bytes, key: bytes) -> Any:
+            return grpc.ssl_server_certificate_configuration(
+                [(key, certificate)], root_certificates=self.client_ca or None
+            )
+
+        def changed() -> Any:
+            nonlocal seen
+            version, certificate, key = current()
+            if version == seen:
+                return None  # grpc goes on with what it has
+            seen = version
+            return configuration(certificate, key)
+
+        return grpc.dynamic_ssl_server_credentials(
+            configuration(certificate, key), changed, require_client_authentication=bool(self.client_ca)
         )
 
 
@@ -115,8 +144,12 @@ def bearer(credential: str) -> Metadata:
 
 
 def certificate_of(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
-    """The caller's certificate in PEM, as grpc's TLS layer verified it; empty when it showed none."""
-    return next(iter(auth_context.get("x509_pem_cert", ())), b"")
+    """The caller's certificate in PEM, if TLS verified one and it names an agent: `spiffe://<instance>/agent/<id>`.
+
+    Others, such as one that a `--tls-client-ca` demands of everybody, say nothing of who the agent is.
+    """
+    names_agent = any(_AGENT_URI.fullmatch(uri) for uri in auth_context.get("peer_uri", ()))
+    return next(iter(auth_context.get("x509_pem_cert", ())), b"") if names_agent else b""
 
 
 def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

@@ -89,7 +89,7 @@ def _open(stay: State, moves: _Row) -> _Row:
     return {**dict.fromkeys(_ORDINARY, stay), **moves, Goodbye: State.CLOSED, Close: State.CLOSED}
 
 
-# State -> kind of message, sent or received alike -> next state. Challenge and Proof are reserved.
+# State -> kind of message, sent or received alike -> next state.
 AGENT: Mapping[State, _Row] = {
     State.IDLE: {Hello: State.GREETING},
     State.GREETING: {
@@ -198,10 +198,6 @@ class AgentSession:
         match message:
             case Welcome():
                 return self._welcomed(message)
-            case Challenge():
-                raise ProtocolError(
-                    "the control plane asks for a proof that this version cannot give; upgrade the agent"
-                )
             case Desired():
                 return self._take(message)
             case Remove():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from controlplane.identity import credentials
+from controlplane.identity import credentials, renewal
 from controlplane.identity.certificates import CertificateAuthority, public_key_of
 from controlplane.identity.denials import revoke_certificates
 from controlplane.identity.scope import source_of
@@ -64,6 +64,17 @@ class Enrolment:
                 ) from None
             await self.record_refusal(request.facts.name, peer, error)
             raise
+
+    async def renew(self, agent_id: str, request: EnrollRequest) -> EnrollResponse:
+        """One step of a renewal by an agent that was authenticated. Raises what `renewal` does, and InvalidError."""
+        key = public_key_of(request.csr)
+        async with self._store.write() as tx:
+            match request.claims.get("renew"):
+                case "begin" if self._ca is not None:
+                    return await renewal.begin(tx, agent_id, request, key, ca=self._ca, now=self._clock())
+                case "commit":
+                    return await renewal.commit(tx, agent_id, request, key, now=self._clock())
+        raise InvalidError("a renewal begins, where there is an authority of certificates, and is committed")
 
     async def _enroll(self, tx: Transaction, request: EnrollRequest, source: str, key: str) -> EnrollResponse:
         now = self._clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -64,6 +65,7 @@ class ChannelEdge:
         monotonic: Callable[[], float],
         rng: random.Random,
         certificate_port: Callable[[], int],
+        clock: Callable[[], datetime],
     ) -> None:
         self._view = view
         self._sessions = sessions
@@ -79,12 +81,18 @@ class ChannelEdge:
         self._monotonic = monotonic
         self._rng = rng
         self._certificate_port = certificate_port
+        self._clock = clock
         self._opening: dict[str, tuple[Hello, tuple[CommandRow, ...]]] = {}
         self._left: set[str] = set()
 
     async def enroll(self, request: EnrollRequest, peer: str) -> EnrollResponse:
         """See `Enrolment`."""
         response = await self._enrolment.enroll(request, peer=peer)
+        return replace(response, certificate_port=self._certificate_port()) if response.certificate else response
+
+    async def renew(self, agent_id: str, request: EnrollRequest) -> EnrollResponse:
+        """See `renewal`."""
+        response = await self._enrolment.renew(agent_id, request)
         return replace(response, certificate_port=self._certificate_port()) if response.certificate else response
 
     async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
@@ -101,7 +109,7 @@ class ChannelEdge:
                 session_id=link.session_id,
                 boot_id=link.boot_id,
                 session_number=link.session_number,
-                shown="certificate" if link.has_certificate else "credential",
+                shown=link.shown,
             )
             _check(claimed)
             if link.agent_id not in self._view.agents:
@@ -127,6 +135,7 @@ class ChannelEdge:
             want_facts=agent is None or hello.facts_digest != agent.digest,
             want_workloads=hello.workloads_digest != workloads_digest(session.workloads.values()),
             metrics=self._metrics is not None,
+            at=self._clock(),
         )
 
     async def opened(self, link: Link) -> None:

@@ -36,6 +36,8 @@ from headrace.messages import (
     Command,
     Complete,
     Desired,
+    EnrollRequest,
+    EnrollResponse,
     GetBlobRequest,
     Hello,
     PutBlobRequest,
@@ -57,6 +59,7 @@ _RENEW_AGE_S, _RENEW_SENT, _RENEW_RECEIVED = 1800.0, 512 << 10, 64 << 20
 # A session that lasted so long, in seconds, was a good one: the next failure is the first again.
 _STEADY_S = 10.0
 _CHUNK_BYTES = 256 << 10
+_ENROLL_S = 10.0
 INSECURE_FLAG = "--channel-insecure"
 
 
@@ -133,6 +136,17 @@ class AgentChannel:
         """The facts changed."""
         self._pending.add(facts=True)
 
+    def move(self) -> None:
+        """Opens the next session now, with the identity of that moment, and then leaves this one."""
+        if self._uplink is not None:
+            self._uplink.must_move = True
+            self._uplink.traffic.set()
+
+    async def enroll(self, request: EnrollRequest) -> EnrollResponse:
+        """Renews the identity that this session was opened by. Raises UnavailableError and the plane's refusal."""
+        response: EnrollResponse = await self._connected().unary(CHANNEL["Enroll"], request, timeout=_ENROLL_S)
+        return response
+
     async def get_blob(self, sha256: str) -> bytes:
         """A blob that the desired set names, checked. Raises UnavailableError, NotFoundError, LimitError."""
         blob = bytearray()
@@ -166,6 +180,7 @@ class AgentChannel:
             pending=self._pending,
             deliver=self._deliver,
             clock=self._clock,
+            sign=identity.sign,
         )
         hello = Hello(
             agent_id=identity.agent_id,
@@ -237,6 +252,8 @@ class AgentChannel:
                 if uplink.has_ended:
                     raise
                 log.info("no new session yet", target=self._target, reason=str(error))
+                if isinstance(error, UnauthenticatedError):
+                    await self._may_try_again(error)
             finally:
                 uplink.is_moving = False
             await asyncio.sleep(self._delays.delay(failures))
@@ -246,6 +263,8 @@ class AgentChannel:
         renew_at = uplink.opened_at + _RENEW_AGE_S * self._rng.uniform(0.8, 1.2)
         while uplink.session.drain is None:
             uplink.traffic.clear()
+            if uplink.must_move:
+                return
             if uplink.sent_bytes > _RENEW_SENT or uplink.received_bytes > _RENEW_RECEIVED:
                 return
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -25,6 +25,8 @@ class Identity:
     certificate: bytes = field(default=b"", repr=False)
     key: bytes = field(default=b"", repr=False)
     certificate_port: int = 0
+    sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+    """Signs with the agent's key; None for an agent without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

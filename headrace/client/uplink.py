@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import grpc.aio
@@ -18,9 +20,21 @@ from headrace import codec
 from headrace.client.fitting import fit
 from headrace.connection import Connection, RawStream
 from headrace.digests import facts_digest, workloads_digest
-from headrace.errors import UnavailableError
+from headrace.errors import ProtocolError, UnavailableError
 from headrace.limits import DEFAULT_LIMITS
-from headrace.messages import AgentMessage, Answer, Close, Goodbye, Hello, ServerMessage, Welcome, Workloads
+from headrace.messages import (
+    AgentMessage,
+    Answer,
+    Challenge,
+    Close,
+    Goodbye,
+    Hello,
+    Proof,
+    ServerMessage,
+    Welcome,
+    Workloads,
+)
+from headrace.proofs import CallCredential, call_text, session_text
 from headrace.rpcs import CHANNEL
 from headrace.session import PROTOCOL_MAX, PROTOCOL_MIN, AgentSession, CloseError, Known, State
 from headrace.types import Facts, Observed
@@ -104,6 +118,7 @@ class Uplink:
         pending: Pending,
         deliver: Callable[[ServerMessage], Awaitable[None]],
         clock: Callable[[], float],
+        sign: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self.connection = connection
         self.session = AgentSession(known, now=clock())
@@ -112,6 +127,8 @@ class Uplink:
         self.received_bytes = 0
         self.traffic = asyncio.Event()
         """Set with each message: for whoever watches age, bytes and drain."""
+        self.must_move = False
+        """Whether somebody wants the next session now."""
         self.has_ended = False
         """Whether `serve` has nothing more to read or write."""
         self.is_moving = False
@@ -122,6 +139,7 @@ class Uplink:
         self._pending = pending
         self._deliver = deliver
         self._clock = clock
+        self._sign = sign
         self._stream: RawStream | None = None
         self._limit = DEFAULT_LIMITS.message
         self._write_lock = asyncio.Lock()
@@ -142,14 +160,32 @@ class Uplink:
             async with asyncio.timeout(_OPEN_S):
                 self._stream = self.connection.raw_stream(CHANNEL["Connect"])
                 await self._send(hello)
+                signs = False
                 while not isinstance(welcome := await self._receive(), Welcome):
-                    pass  # a kind of message that this version does not know
+                    # Anything else is a kind of message that this version does not know.
+                    if isinstance(welcome, Challenge):
+                        await self._send(Proof(signature=self._signed(session_text(welcome.nonce, hello))))
+                        signs = True
         except TimeoutError:
             raise UnavailableError(f"{self.connection.address} did not let us in within {_OPEN_S:g} s") from None
         if welcome.want_facts or welcome.want_workloads:
             self._pending.add(facts=welcome.want_facts, everything=welcome.want_workloads)
+        if signs and welcome.at is not None:
+            self.connection.sign_calls(partial(self._call_credential, hello.agent_id, welcome.at, self._clock()))
         self.welcome = welcome
         self._limit = welcome.max_message_bytes or self._limit
+
+    def _signed(self, text: bytes) -> bytes:
+        if self._sign is None:
+            raise ProtocolError(
+                "the control plane asks for a proof by the agent's key, and there is none here; enrol the agent anew"
+            )
+        return self._sign(text)
+
+    def _call_credential(self, agent_id: str, at: datetime, then: float) -> str:
+        """By the plane's time, whatever this host's clock says."""
+        at_ms = int(at.timestamp() * 1000 + (self._clock() - then) * 1000)
+        return str(CallCredential(agent_id, at_ms, self._signed(call_text(agent_id, at_ms))))
 
     async def serve(self) -> None:
         """Goes on until the stream ends: returns when it was retired, raises CloseError or HeadraceError otherwise."""

@@ -4,6 +4,7 @@ A host writes a `ChannelHandler` and a `ManagementHandler`, wraps them in servic
 meets neither grpc nor protobuf.
 """
 
+from headrace.server.certificate_files import CertificateFiles
 from headrace.server.channel import ChannelHandler, ChannelService
 from headrace.server.link import Link
 from headrace.server.listener import Listener
@@ -11,6 +12,7 @@ from headrace.server.management import Caller, ManagementHandler, ManagementServ
 
 __all__ = [
     "Caller",
+    "CertificateFiles",
     "ChannelHandler",
     "ChannelService",
     "Link",

@@ -67,10 +67,14 @@ class ChannelHandler(Protocol):
     async def enroll(self, request: EnrollRequest, peer: str) -> EnrollResponse:
         """Swaps a bootstrap token for an identity. Raises UnauthenticatedError for a bad token."""
 
+    async def renew(self, agent_id: str, request: EnrollRequest) -> EnrollResponse:
+        """A step (`claims["renew"]`: begin, commit) by which an agent that is known gets its next credential."""
+
     async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
         """The agent id of a credential, a client certificate (PEM) or both, for every call but Enroll.
 
-        Raises UnauthenticatedError or ForbiddenError. The certificate was verified by the listener's client CA.
+        Raises UnauthenticatedError or ForbiddenError. The certificate names an agent, and the listener's client CA has
+        verified it; whether that is the authority of agents is for the host to say.
         """
 
     async def open(self, link: Link, hello: Hello) -> Welcome:
@@ -106,6 +110,19 @@ class ChannelHandler(Protocol):
         """Stores a batch of metrics; answers when it is stored. Its `series` are all that its samples refer to."""
 
 
+class Possession(Protocol):
+    """What a host does whose agents have keys; see `headrace.proofs` for what they sign."""
+
+    async def challenge(self, agent_id: str) -> bytes:
+        """A nonce that the agent is to sign before it is let in; empty when it need not."""
+
+    async def prove(self, agent_id: str, text: bytes, signature: bytes) -> None:
+        """Raises UnauthenticatedError unless the agent's key signed the text."""
+
+    async def check_call(self, agent_id: str, credential: str) -> None:
+        """For calls without a certificate, other than Connect. Raises UnauthenticatedError for an unsigned one."""
+
+
 class ChannelService:
     """The Channel service; a listener starts, drains and stops it."""
 
@@ -118,8 +135,11 @@ class ChannelService:
         limits: Limits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        possession: Possession | None = None,
     ) -> None:
+        """Without `possession`, agents are asked for no proof."""
         self.handler = handler
+        self.possession = possession
         self.limits = limits
         self.clock = clock
         self.pump = Pump(clock=clock)
@@ -234,6 +254,8 @@ class ChannelService:
                         break
                     stream.scope.reschedule(None)
                     await conversation.on_message(data)
+                    if conversation.is_challenging:
+                        stream.scope.reschedule(asyncio.get_running_loop().time() + _HELLO_S)
             why = "the stream ended without a goodbye"
         finally:
             try:
@@ -243,7 +265,10 @@ class ChannelService:
                 self._left.set()
 
     async def _enroll(self, data: bytes, context: Context) -> bytes:
-        return codec.encode(await self.handler.enroll(codec.decode(EnrollRequest, data), context.peer()))
+        request = codec.decode(EnrollRequest, data)
+        if "renew" in request.claims:
+            return codec.encode(await self.handler.renew(await self._agent_id(context), request))
+        return codec.encode(await self.handler.enroll(request, context.peer()))
 
     async def _report(self, _: object, context: Context) -> None:
         agent_id = await self._agent_id(context)
@@ -277,9 +302,12 @@ class ChannelService:
         return codec.encode(PutBlobResponse())
 
     async def _agent_id(self, context: Context) -> str:
-        return await self.handler.authenticate(
-            credential_of(context.invocation_metadata()), context.peer(), certificate_of(context.auth_context())
-        )
+        credential = credential_of(context.invocation_metadata())
+        certificate = certificate_of(context.auth_context())
+        agent_id = await self.handler.authenticate(credential, context.peer(), certificate)
+        if self.possession is not None and not certificate:
+            await self.possession.check_call(agent_id, credential)
+        return agent_id
 
     async def _inspect(self) -> None:
         while True:

@@ -14,7 +14,8 @@ import structlog
 
 from headrace import codec
 from headrace.errors import ProtocolError, UnauthenticatedError
-from headrace.messages import Close, Goodbye, Heartbeat, Hello
+from headrace.messages import Challenge, Close, Goodbye, Heartbeat, Hello, Proof
+from headrace.proofs import session_text
 from headrace.server.link import Link, Transport
 from headrace.session import CloseError, ServerSession, negotiate
 from headrace.types import CloseReason
@@ -32,7 +33,7 @@ _REPLY = codec.encode_server(Heartbeat())
 class Conversation:
     """One per stream."""
 
-    __slots__ = ("_certificate", "_credential", "_link", "_service", "_session", "_transport")
+    __slots__ = ("_certificate", "_challenge", "_credential", "_link", "_service", "_session", "_transport")
 
     def __init__(
         self, service: ChannelService, transport: Transport, *, credential: str, certificate: bytes = b""
@@ -41,8 +42,14 @@ class Conversation:
         self._transport = transport
         self._credential = credential
         self._certificate = certificate
+        self._challenge: tuple[Hello, bytes] | None = None
         self._session = ServerSession(now=service.clock())
         self._link: Link | None = None
+
+    @property
+    def is_challenging(self) -> bool:
+        """Whether the agent owes a proof."""
+        return self._challenge is not None
 
     @property
     def is_open(self) -> bool:
@@ -78,7 +85,10 @@ class Conversation:
     async def _take(self, data: bytes, now: float) -> None:
         message = self._session.received(codec.decode_agent(data), now=now)
         if isinstance(message, Hello):
-            await self._open(message)
+            await self._greet(message)
+            return
+        if isinstance(message, Proof):
+            await self._prove(message)
             return
         link = self._link
         if message is None or link is None:
@@ -92,7 +102,7 @@ class Conversation:
         elif self._session.synced():
             await self._service.handler.opened(link)
 
-    async def _open(self, hello: Hello) -> None:
+    async def _greet(self, hello: Hello) -> None:
         service = self._service
         async with service.gate():
             certificate, self._certificate = self._certificate, b""
@@ -100,25 +110,53 @@ class Conversation:
             if agent_id != hello.agent_id:
                 what = "certificate" if certificate else "credential"
                 raise UnauthenticatedError(f"the {what} is that of agent {agent_id!r}, not of {hello.agent_id!r}")
-            protocol = negotiate(hello)
-            link = Link(
-                hello,
-                session_id=secrets.token_hex(8),
-                session=self._session,
-                transport=self._transport,
-                pump=service.pump,
-                has_certificate=bool(certificate),
-            )
-            welcome = await service.handler.open(link, hello)
-            self._link = link
-            service.add(link)
-            welcome = dataclasses.replace(welcome, protocol=protocol, max_message_bytes=service.limits.message)
-            if link.is_open:  # else the host has closed it meanwhile, and Close is all that is left to say
-                self._session.sent(welcome)
-                await link.welcome(codec.encode_server(welcome))
-            link.start()
-        if self._session.synced():
-            await service.handler.opened(link)
+            if certificate or service.possession is None:
+                await self._open(hello, shown="certificate" if certificate else "credential")
+            elif nonce := await service.possession.challenge(agent_id):
+                challenge = Challenge(nonce=nonce)
+                self._challenge = (hello, nonce)
+                self._session.sent(challenge)
+                await self._transport.send(codec.encode_server(challenge))
+            else:
+                await self._open(hello, shown="credential")
+        await self._begin()
+
+    async def _prove(self, proof: Proof) -> None:
+        service, challenge = self._service, self._challenge
+        if challenge is None or service.possession is None:
+            raise ProtocolError("no proof was asked for")
+        hello, nonce = challenge
+        self._challenge = None
+        async with service.gate():
+            await service.possession.prove(hello.agent_id, session_text(nonce, hello), proof.signature)
+            await self._open(hello, shown="key")
+        await self._begin()
+
+    async def _open(self, hello: Hello, *, shown: str) -> None:
+        """Lets the agent in; within a turn of the gate."""
+        service = self._service
+        protocol = negotiate(hello)
+        link = Link(
+            hello,
+            session_id=secrets.token_hex(8),
+            session=self._session,
+            transport=self._transport,
+            pump=service.pump,
+            shown=shown,
+        )
+        welcome = await service.handler.open(link, hello)
+        self._link = link
+        service.add(link)
+        welcome = dataclasses.replace(welcome, protocol=protocol, max_message_bytes=service.limits.message)
+        if link.is_open:  # else the host has closed it meanwhile, and Close is all that is left to say
+            self._session.sent(welcome)
+            await link.welcome(codec.encode_server(welcome))
+        link.start()
+
+    async def _begin(self) -> None:
+        """Once an agent has been let in that owes no lists."""
+        if self._link is not None and self._session.synced():
+            await self._service.handler.opened(self._link)
 
     async def _refuse(self, refusal: CloseError) -> None:
         if self._link is not None:

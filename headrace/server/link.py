@@ -40,7 +40,7 @@ class Link:
 
     __slots__ = (
         "_outbox", "_pump", "_ready", "_sending", "_session", "_transport", "_why", "_writing_since",
-        "agent_id", "boot_id", "flushing", "has_certificate", "opened_at", "peer", "session_id", "session_number",
+        "agent_id", "boot_id", "flushing", "opened_at", "peer", "session_id", "session_number", "shown",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +51,7 @@ class Link:
         session: ServerSession,
         transport: Transport,
         pump: Pump,
-        has_certificate: bool = False,
+        shown: str = "credential",
     ) -> None:
         self.agent_id = hello.agent_id
         self.boot_id = hello.boot_id
@@ -60,8 +60,8 @@ class Link:
         self.session_number = hello.session_number
         self.peer = transport.peer
         """Address of the other end, as grpc writes it: `ipv4:127.0.0.1:5000`."""
-        self.has_certificate = has_certificate
-        """Whether the connection came with a client certificate."""
+        self.shown = shown
+        """By what the agent showed who it is: `credential`, `key` (a proof that it has it) or `certificate`."""
         self.opened_at = datetime.now(UTC)
         self._session = session
         self._transport = transport

@@ -11,7 +11,7 @@ from typing import Self
 from headrace import codec
 from headrace.content import Content, canonical, desired_of, sha256_of
 from headrace.digests import facts_digest, workloads_digest
-from headrace.errors import NotFoundError, UnauthenticatedError
+from headrace.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.messages import (
     Answer,
@@ -237,6 +237,10 @@ class FakeControlPlane:
         self._agents[id] = agent
         self._changes.announce()
         return EnrollResponse(agent_id=id, credential=agent.credential, instance_id=self.instance_id)
+
+    async def renew(self, agent_id: str, request: EnrollRequest) -> EnrollResponse:
+        """It gives out no certificates, so there is nothing to renew."""
+        raise UnavailableError("this control plane renews nothing")
 
     async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
         """By the credential that `enroll` gave, unless it was revoked."""

@@ -82,6 +82,10 @@ class Host:
         self.note("enroll")
         return EnrollResponse(agent_id="a-1", credential="good")
 
+    async def renew(self, agent_id: str, request: EnrollRequest) -> EnrollResponse:
+        self.note(f"renew {agent_id}")
+        return EnrollResponse(agent_id=agent_id)
+
     async def authenticate(self, credential: str, peer: str, certificate: bytes = b"") -> str:
         if credential != "good":
             raise UnauthenticatedError("the credential is not known; enrol again")

@@ -125,6 +125,45 @@ def test_an_agent_gets_in_by_the_certificate_that_it_got_and_again_after_a_resta
             agent.close()
 
 
+def test_a_certificate_is_renewed_again_and_again_and_no_pipeline_is_interrupted(
+    tmp_path: Path, certificate: Path
+) -> None:
+    trusting = ("--tls-ca", certificate)
+    more = ("--channel-mtls", "127.0.0.1:0", "--certificate-lifetime", "6")
+    with SecurePlane(tmp_path / "plane", certificate, *more) as plane:
+        agent = plane.secure_agent(tmp_path / "a-1", *trusting, operator=trusting)
+
+        def shown() -> dict[str, str]:
+            (found,) = plane.cli.json(*trusting, "get", "agents", "--all")
+            return {name: found[name] for name in ("id", "state", "shown", "certificate")}
+
+        def child() -> object:
+            (record,) = (tmp_path / "a-1/data/records").glob("*.json")
+            return json.loads(record.read_text())["value"]["run"]["child"]
+
+        try:
+            agent.start()
+            agent.program.wait_for(lambda: plane.cli.json(*trusting, "get", "agents") != [])
+            plane.cli(*trusting, "apply", "-f", plane.manifest("edge", CONFIG), "--wait")
+            before, engine, serials = shown(), child(), set[str]()
+
+            def renewed() -> bool:
+                serials.add(shown()["certificate"])
+                return len(serials) >= 4
+
+            agent.program.wait_for(renewed, timeout=60)
+            after = shown()
+            assert after["id"] == before["id"]
+            assert (after["state"], after["shown"]) == ("connected", "certificate")
+            assert child() == engine
+            kinds = plane.cli(*trusting, "events")
+            assert "agent.renewed" in kinds
+            assert "agent.lost" not in kinds
+            assert "agent.duplicate_identity" not in kinds
+        finally:
+            agent.close()
+
+
 def _get(url: str, *, trusted: Path) -> str:
     with urllib.request.urlopen(url, timeout=10, context=ssl.create_default_context(cafile=trusted)) as answer:
         text: str = answer.read().decode()
