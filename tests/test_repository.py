@@ -45,6 +45,7 @@ NEARLY_PURE = {
     "agent.engine.exposition",
     "agent.engine.schema",
     "agent.engine.service",
+    "agent.engine.template",
     "agent.preparation",
     "agent.truths",
 }
