@@ -24,6 +24,7 @@ from headrace.messages import ReportRequest, ReportResponse
 
 MOST_SERIES = 5_000
 """Of one agent within an hour."""
+_UNKNOWN_RETRY_MS = 1_000
 _PATIENCE_S = 30.0
 """How long a report may wait for a store that is slow."""
 
@@ -35,7 +36,7 @@ class _Source:
 
     __slots__ = ("agent", "cleaned", "hour", "series", "told")
 
-    def __init__(self, agent: AgentView | None, hour: int) -> None:
+    def __init__(self, agent: AgentView, hour: int) -> None:
         self.agent = agent
         self.hour = hour
         self.cleaned: dict[int, tuple[messages.Series, Series | None, str]] = {}
@@ -68,6 +69,8 @@ class MetricIntake:
 
     async def report(self, agent_id: str, request: ReportRequest) -> ReportResponse:
         """Answers when everything is stored, or with when to come again."""
+        if agent_id not in self._view.agents:  # enrolled a moment ago: its labels are on their way
+            return ReportResponse(stored=0, retry_after_ms=_UNKNOWN_RETRY_MS)
         points = self._points(agent_id, request)
         try:
             async with asyncio.timeout(self._patience_s):
@@ -110,7 +113,7 @@ class MetricIntake:
         if hour != self._hour:
             self._hour = hour
             self._sources = {id: source for id, source in self._sources.items() if source.hour >= hour - 1}
-        agent = self._view.agents.get(agent_id)
+        agent = self._view.agents[agent_id]
         source = self._sources.get(agent_id)
         if source is None or source.agent is not agent or source.hour != hour:
             source = self._sources[agent_id] = _Source(agent, hour)
@@ -125,9 +128,10 @@ class MetricIntake:
         return known[1], known[2]
 
     def _checked(self, source: _Source, agent_id: str, defined: messages.Series) -> tuple[Series | None, str]:
-        labels = source.agent.labels if source.agent is not None else {}
         try:
-            series = series_of(defined.name, defined.tags, agent_id=agent_id, labels=labels, allowed=self._labels)
+            series = series_of(
+                defined.name, defined.tags, agent_id=agent_id, labels=source.agent.labels, allowed=self._labels
+            )
         except InvalidError as error:
             return None, error.message
         if series not in source.series and len(source.series) >= MOST_SERIES:

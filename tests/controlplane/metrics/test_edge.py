@@ -18,7 +18,7 @@ from headrace.errors import UnavailableError
 from headrace.messages import ReportRequest, ReportResponse, Samples, Series
 from headrace.rpcs import CHANNEL
 from headrace.testing import FakeAgent
-from tests.controlplane.conftest import Start, manifest
+from tests.controlplane.conftest import Plane, Start, manifest
 from tests.controlplane.metrics.conftest import opened
 from tests.influxd import Influxd
 from tests.processes import eventually
@@ -29,10 +29,11 @@ SERIES = (
 )
 
 
-async def send(agent: FakeAgent, target: str, *requests: ReportRequest) -> list[ReportResponse]:
-    """What is answered on one Report stream."""
+async def send(agent: FakeAgent, plane: Plane, *requests: ReportRequest) -> list[ReportResponse]:
+    """What is answered on one Report stream, once the plane knows the agent."""
+    await eventually(lambda: agent.agent_id in plane.running.view.agents)
     answers: list[ReportResponse] = []
-    connection = Connection(target, credential=agent.identity().credential)
+    connection = Connection(plane.running.ready.channel, credential=agent.identity().credential)
     try:
         stream = connection.raw_stream(CHANNEL["Report"])
         for request in requests:
@@ -68,7 +69,7 @@ def batches(count: int, *, every_s: float = 10.0, rate: float = 10.0) -> list[Re
 
 async def test_what_an_agent_reports_is_acknowledged_and_in_the_file(start: Start, tmp_path: Path) -> None:
     async with start() as plane, await plane.agent(labels={"role": "edge", "shelf": "7"}) as agent:
-        answers = await send(agent, plane.running.ready.channel, *batches(3))
+        answers = await send(agent, plane, *batches(3))
         assert [answer.stored for answer in answers] == [1, 2, 3]
     names: Sequence[str] = [series.name for series in SERIES]
     async with opened(SqliteMetricStore(tmp_path / "d" / "metrics.db")) as store:
@@ -81,7 +82,7 @@ async def test_what_an_agent_reports_is_acknowledged_and_in_the_file(start: Star
 async def test_without_a_store_welcome_says_so_and_a_report_is_refused_in_words(start: Start) -> None:
     async with start(metrics="none") as plane, await plane.agent() as agent:
         with pytest.raises(UnavailableError, match="keeps no metrics"):
-            await send(agent, plane.running.ready.channel, *batches(1))
+            await send(agent, plane, *batches(1))
 
 
 async def test_control_goes_on_while_the_store_is_away_and_what_was_kept_back_arrives(
@@ -91,7 +92,7 @@ async def test_control_goes_on_while_the_store_is_away_and_what_was_kept_back_ar
     url = f"influxdb://127.0.0.1:{influxd.port}/metrics"
     async with start(metrics=url) as plane, await plane.agent() as agent:
         requests = batches(3)
-        (answer,) = await send(agent, plane.running.ready.channel, requests[0])
+        (answer,) = await send(agent, plane, requests[0])
         assert answer.stored == 0
         assert answer.retry_after_ms > 0
         await plane.client.apply_pipelines([manifest()])
@@ -99,7 +100,7 @@ async def test_control_goes_on_while_the_store_is_away_and_what_was_kept_back_ar
         influxd.start()
 
         async def stored() -> bool:
-            answers = await send(agent, plane.running.ready.channel, *requests)
+            answers = await send(agent, plane, *requests)
             return [answer.stored for answer in answers] == [1, 2, 3]
 
         await eventually(stored)

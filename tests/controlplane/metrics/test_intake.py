@@ -50,6 +50,8 @@ class Memory:
 class Parts:
     def __init__(self, clock: Clock, **options: Any) -> None:
         self.clock, self.store, self.meters, self.view = clock, Memory(), MetricMeters(CollectorRegistry()), View()
+        for number in range(300):
+            self.view.agents[f"a-{number}"] = SimpleNamespace(labels={})  # type: ignore[assignment]  # all that is read
         options.setdefault("linger_s", 0.0)
         self.buffer = Buffer(
             self.store,  # type: ignore[arg-type]  # what a buffer needs of one
@@ -113,6 +115,11 @@ async def test_labels_are_those_that_the_plane_knows(parts: Parts) -> None:
         await parts.intake.report("a-1", parts.request(1, 1.0))
     tags = [dict(series.tags) for series, _ in parts.store.points]
     assert [(tag["role"], "other" in tag) for tag in tags] == [("edge", False), ("core", False)]
+
+
+async def test_an_agent_that_is_not_known_yet_comes_again(parts: Parts) -> None:
+    answer = await parts.intake.report("stranger", parts.request(1, 1.0))
+    assert (answer.stored, answer.retry_after_ms, parts.store.points) == (0, 1000, {})
 
 
 async def test_bad_points_are_counted_and_acknowledged_with_the_good_ones(parts: Parts) -> None:

@@ -21,8 +21,8 @@ async def test_figures_are_told_by_pipeline_agent_plugin_and_label_with_names(st
             await plane.agent(token, name="one", labels={"role": "edge"}) as one,
             await plane.agent(token, name="two", labels={"role": "core"}) as two,
         ):
-            await send(one, plane.running.ready.channel, *batches(3, rate=10))
-            await send(two, plane.running.ready.channel, *batches(3, rate=5))
+            await send(one, plane, *batches(3, rate=10))
+            await send(two, plane, *batches(3, rate=5))
         client = plane.client
         (all,) = await client.latest_metrics(api.LatestMetricsRequest())
         assert all.values["records_in"] == pytest.approx(15)
@@ -44,7 +44,7 @@ async def test_figures_are_told_by_pipeline_agent_plugin_and_label_with_names(st
 
 async def test_a_metric_over_time_is_cut_into_steps(start: Start) -> None:
     async with start() as plane, await plane.agent(name="one") as agent:
-        await send(agent, plane.running.ready.channel, *batches(13, rate=10))
+        await send(agent, plane, *batches(13, rate=10))
         name = "fluentbit_input_records_total"
         (line,) = await plane.client.query_metrics(
             api.QueryMetricsRequest(name=name, by=("pipeline",), step_seconds=10)
@@ -67,7 +67,7 @@ async def test_a_metric_over_time_is_cut_into_steps(start: Start) -> None:
 
 async def test_a_watcher_gets_figures_again_and_again(start: Start) -> None:
     async with start() as plane, await plane.agent() as agent:
-        await send(agent, plane.running.ready.channel, *batches(2))
+        await send(agent, plane, *batches(2))
         seen = []
         async with asyncio.timeout(20):
             async for rows in plane.client.watch_metrics(api.WatchMetricsRequest(interval_seconds=1)):
@@ -108,7 +108,7 @@ async def test_none_says_so_everywhere_and_status_says_what_was_refused(start: S
     async with start(data="other") as plane, await plane.agent() as agent:
         (request,) = batches(1)
         forged = tuple(replace(series, tags={"agent": "another"}) for series in request.series)
-        await send(agent, plane.running.ready.channel, replace(request, series=forged))
+        await send(agent, plane, replace(request, series=forged))
         told = (await plane.client.get_status()).metrics
         assert told.startswith("sqlite ")
         assert told.endswith("points refused: 2 tag that agents do not give")
