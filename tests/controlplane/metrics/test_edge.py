@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from headrace.rpcs import CHANNEL
 from headrace.testing import FakeAgent
 from tests.controlplane.conftest import Plane, Start, manifest
 from tests.controlplane.metrics.conftest import opened
+from tests.headrace.client.test_report import Memory
 from tests.influxd import Influxd
 from tests.processes import eventually
 
@@ -79,8 +81,28 @@ async def test_what_an_agent_reports_is_acknowledged_and_in_the_file(start: Star
         assert tags == {"agent": agent.agent_id, "pipeline": "edge", "plugin": "dummy.0", "role": "edge"}
 
 
+class Kept(Memory):
+    """A backlog whose batches are a second apart, and begin an hour ago; the value is the sequence."""
+
+    def add(self, count: int = 1) -> None:
+        begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+        known = self.last
+        super().add(count)
+        self.batches = [
+            batch
+            if batch.sequence <= known
+            else replace(batch, samples=(replace(batch.samples[0], at=begin + timedelta(seconds=batch.sequence)),))
+            for batch in self.batches
+        ]
+
+
 async def test_without_a_store_welcome_says_so_and_a_report_is_refused_in_words(start: Start) -> None:
-    async with start(metrics="none") as plane, await plane.agent() as agent:
+    backlog = Kept()
+    backlog.add(3)
+    async with start(metrics="none") as plane, await plane.agent(backlog=backlog) as agent:
+        await plane.client.apply_pipelines([manifest()])
+        await agent.until(lambda a: "edge" in a.observed())
+        assert len(backlog.batches) == 3
         with pytest.raises(UnavailableError, match="keeps no metrics"):
             await send(agent, plane, *batches(1))
 
@@ -106,3 +128,26 @@ async def test_control_goes_on_while_the_store_is_away_and_what_was_kept_back_ar
         await eventually(stored)
         (series,) = influxd.query('SELECT count("value") FROM "fluentbit_input_records_total"', database="metrics")
         assert series["values"][0][1] == 3
+
+
+async def test_a_store_that_is_killed_under_load_and_a_plane_that_starts_anew_lose_and_double_nothing(
+    start: Start, influxd: Influxd
+) -> None:
+    backlog, url = Kept(), f"influxdb://127.0.0.1:{influxd.port}/metrics"
+    async with start(metrics=url) as plane, await plane.agent(backlog=backlog) as agent:
+        identity = agent.identity()
+        backlog.add(20)
+        await eventually(lambda: len(backlog.batches) <= 15, timeout=60)
+        influxd.kill()
+        backlog.add(20)
+        await plane.client.apply_pipelines([manifest()])
+        await agent.until(lambda a: "edge" in a.observed())
+        influxd.start()
+        await eventually(lambda: len(backlog.batches) <= 25, timeout=60)
+    async with start(metrics=url) as plane, await plane.agent("-", identity=identity, backlog=backlog):
+        backlog.add(5)
+        await eventually(lambda: not backlog.batches, timeout=60)
+    assert backlog.refused == []
+    (series,) = influxd.query('SELECT "value" FROM "fluentbit_input_records_total" GROUP BY *', database="metrics")
+    assert [value for _, value in series["values"]] == list(range(1, 46))
+    assert series["tags"] == {"agent": identity.agent_id, "pipeline": "p", "plugin": "dummy.0"}
