@@ -17,6 +17,7 @@ from agent.reporting.exporter import OwnFigures
 from agent.reporting.machine import Figure, read_host
 from agent.reporting.own import Sampling, own_figures
 from agent.reporting.series import KEPT
+from controlplane.metrics.meters import MetricMeters
 from controlplane.telemetry import Meters
 
 REPOSITORY = Path(__file__).parent.parent
@@ -25,7 +26,9 @@ SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_s
 
 
 def control_plane() -> list[Metric]:
-    return list(Meters().registry.collect())
+    meters = Meters()
+    MetricMeters(meters.registry)
+    return list(meters.registry.collect())
 
 
 def own() -> list[Figure]:

@@ -16,7 +16,7 @@ from headrace.variables import PASSED_ON
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text()
-KINDS = r"\"((?:agent|pipeline|plane|token|variables|workload)\.[a-z_]+)\""
+KINDS = r"\"((?:agent|pipeline|plane|secret|token|user|variables|workload)\.[a-z_]+)\""
 SOURCES = [path.read_text() for path in (ROOT / "controlplane").rglob("*.py")]
 EVENTS = {kind for text in SOURCES for kind in re.findall(KINDS, text)} - {"agent.engine"}  # that one is a module
 
@@ -34,7 +34,8 @@ def test_every_variable_that_is_passed_on_is_listed() -> None:
 
 
 def test_every_rule_of_a_policy_is_shown_and_the_example_is_one() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    section = PAGE.partition("## What an agent lets a pipeline do")[2]
+    example = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[0]
     rules = yaml.safe_load(example)
     policy_of(rules)
     assert set(rules) == {field.name for field in dataclasses.fields(Policy)}

@@ -34,7 +34,7 @@ def test_a_role_may_do_what_those_before_it_may_and_no_more(method: str, role: R
 
 
 def test_a_reader_changes_nothing_and_only_an_admin_gives_access() -> None:
-    looks = ("list_", "get_", "watch_")
+    looks = ("list_", "get_", "watch_", "query_", "latest_")
     assert all(method.startswith(looks) for method, role in roles.NEEDED.items() if role is Role.READ)
     assert {method for method in roles.NEEDED if "user" in method} <= {
         method for method, role in roles.NEEDED.items() if role is Role.ADMIN
