@@ -16,11 +16,11 @@ from typing import Any
 
 from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, InvalidProperty, included, option
 from agent.engine.msgpack import encode, encode_batch, encode_time, list_head
+from agent.engine.msgpack_reader import Scanner, decode, plain
 from agent.engine.plugin import Context, Result
 from agent.engine.record import NANOSECONDS, Batch, Record
 from agent.engine.registry import outputs
 from agent.engine.template import needs_record, template
-from agent.engine.unpack import Incomplete, unpack
 from agent.engine.upstream import REFUSED, ConnectionOptions, Stream, Streams, UnixUpstream, Upstream
 
 _ANSWER_TIMEOUT = 60
@@ -154,19 +154,24 @@ class Forward:
 
     async def _acknowledged(self, stream: Stream, chunk: str) -> None:
         answer = await _answer(stream)
-        if not isinstance(answer, dict) or answer.get("ack") != chunk:
+        if not isinstance(answer, dict) or answer.get(b"ack") != chunk.encode():
             raise ProtocolError("the server acknowledged something else")
 
     async def _shake_hands(self, stream: Stream) -> None:
         """Proves to the server that we have the secret, and takes its proof. Raises ProtocolError, OSError."""
         async with asyncio.timeout(_ANSWER_TIMEOUT):
             greeting = await _answer(stream)
-            if not (isinstance(greeting, list) and len(greeting) > 1 and greeting[0] == "HELO"):
+            if not (isinstance(greeting, list) and len(greeting) > 1 and greeting[0] == b"HELO"):
                 raise ProtocolError("the server does not greet; it may want no shared_key")
             about = greeting[1] if isinstance(greeting[1], dict) else {}
-            nonce, auth = _raw(about.get("nonce")), about.get("auth")
+            nonce, auth = _raw(about.get(b"nonce")), about.get(b"auth")
             salt, config = secrets.token_hex(8).encode(), self._config
-            ping = ["PING", config.self_hostname, salt.decode(), self._digest(salt, config.self_hostname, nonce)]
+            ping = [
+                "PING",
+                config.self_hostname,
+                salt.decode(),
+                self._digest(salt, config.self_hostname.encode(), nonce),
+            ]
             if auth is None:
                 ping += ["", ""]
             else:
@@ -174,37 +179,32 @@ class Forward:
             stream.writer.write(encode(ping))
             await stream.writer.drain()
             answer = await _answer(stream)
-        if not (isinstance(answer, list) and len(answer) == 5 and answer[0] == "PONG"):
+        if not (isinstance(answer, list) and len(answer) == 5 and answer[0] == b"PONG"):
             raise ProtocolError("the server's answer to the handshake is none")
         _, is_taken, reason, hostname, digest = answer
         if is_taken is not True:
-            raise ProtocolError(f"the server refuses us: {reason}")
-        if not hmac.compare_digest(self._digest(salt, hostname, nonce).encode(), _raw(digest)):
+            raise ProtocolError(f"the server refuses us: {plain(reason)}")
+        if not hmac.compare_digest(self._digest(salt, _raw(hostname), nonce).encode(), _raw(digest)):
             raise ProtocolError("the server has another shared_key")
 
-    def _digest(self, salt: bytes, hostname: Any, nonce: bytes) -> str:
-        return _hex(salt, _raw(hostname), nonce, (self._key or "").encode())
+    def _digest(self, salt: bytes, hostname: bytes, nonce: bytes) -> str:
+        return _hex(salt, hostname, nonce, (self._key or "").encode())
 
 
 async def _answer(stream: Stream) -> Any:
-    """The next value that the peer sends; it sends one at a time."""
-    data = b""
-    while len(data) < _MAX_ANSWER:
-        if not (more := await stream.reader.read(_MAX_ANSWER)):
-            raise ProtocolError("the server closed the connection in place of an answer")
-        data += more
-        try:
-            return unpack(data)[0]
-        except Incomplete:
-            continue
-        except ValueError as error:
-            raise ProtocolError(f"the server's answer is no MessagePack: {error}") from error
-    raise ProtocolError("the server's answer is too long")
+    """The next value that the peer sends, its texts as bytes; it sends one at a time."""
+    data, scanner = b"", Scanner(_MAX_ANSWER)
+    try:
+        while (end := scanner.end(data)) is None:
+            if not (more := await stream.reader.read(_MAX_ANSWER)):
+                raise ProtocolError("the server closed the connection in place of an answer")
+            data += more
+        return decode(data[:end], raw=True)[0]
+    except ValueError as error:
+        raise ProtocolError(f"the server's answer is no MessagePack: {error}") from error
 
 
 def _raw(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
     if isinstance(value, bytes):
         return value
     raise ProtocolError("a part of the handshake is missing")
