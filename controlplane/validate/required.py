@@ -16,7 +16,6 @@ _ONE_OF_EACH: Mapping[tuple[str, str], tuple[tuple[str, ...], ...]] = MappingPro
         ("input", "netif"): (("interface",),),
         ("input", "proc"): (("proc_name",),),
         ("input", "serial"): (("file",), ("bitrate",)),
-        ("input", "syslog"): (("parser",),),
         ("input", "tail"): (("path",),),
         ("filter", "checklist"): (("file",),),
         ("filter", "geoip2"): (("database",),),
