@@ -215,10 +215,10 @@ async def test_agents_move_to_another_server_when_theirs_drains(
 async def test_an_agent_that_is_revoked_while_it_moves_is_told(plane: FakeControlPlane, agent: FakeAgent) -> None:
     authenticate = plane.authenticate
 
-    async def revoke_first(credential: str, peer: str) -> str:
+    async def revoke_first(credential: str, peer: str, certificate: bytes = b"") -> str:
         plane.revoke()
         await plane.until_closed()
-        return await authenticate(credential, peer)
+        return await authenticate(credential, peer, certificate)
 
     plane.authenticate = revoke_first  # type: ignore[method-assign] # it happens between the two sessions
     plane.ask_to_move()

@@ -32,6 +32,7 @@ pipeline:
 """
 
 
+@pytest.mark.soak  # beside `test_metrics.py`, whose course is shorter
 def test_figures_add_up_over_reloads_restarts_and_a_killed_control_plane(tmp_path: Path) -> None:
     fed = 0
 

@@ -33,7 +33,7 @@ def enrol(plane: Plane, count: int) -> None:
     asyncio.run(all_of_them())
 
 
-@pytest.mark.parametrize("how", ["delete", "selector", "prune"])
+@pytest.mark.parametrize("how", ["delete", "selector", pytest.param("prune", marks=pytest.mark.soak)])
 def test_what_would_empty_the_fleet_is_refused_with_the_numbers(tmp_path: Path, how: str) -> None:
     """By deleting it, by a typo in its selector, or by a folder from which it is missing."""
     with Plane(tmp_path / "plane") as plane:

@@ -59,7 +59,7 @@ def test_of_two_agents_with_one_identity_the_later_stays_and_the_plane_alarms(tm
             copy.close()
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.soak), "kill"])
 def test_an_agent_that_restarts_takes_its_session_over_without_alarm(tmp_path: Path, how: str) -> None:
     with Plane(tmp_path / "plane") as plane, Feed(tmp_path / "records") as feed:
         agent = plane.agent("a-1", *SETTLE)

@@ -142,7 +142,7 @@ def test_a_killed_database_stops_no_pipeline_and_the_control_plane_outlasts_it(
         assert set(feed.complete(agent).values()) == {1}
 
 
-@pytest.mark.parametrize("how", ["sever", "stall"])
+@pytest.mark.parametrize("how", ["sever", pytest.param("stall", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("heartbeat", ["1", pytest.param("20", marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
 def test_a_cut_line_is_noticed_and_the_agent_catches_up_afterwards(tmp_path: Path, how: str, heartbeat: str) -> None:
     """The cut lasts five heartbeats, until the agent counts as lost."""

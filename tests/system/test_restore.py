@@ -19,7 +19,7 @@ SETTLE = ("--settle", "0.5")
 QUIET = "pipeline: {inputs: [{name: dummy, tag: %s}], outputs: [{name: 'null', match: '*'}]}"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
 def state(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The flags that say where the state is."""
     return () if request.param == "sqlite" else ("--state", request.getfixturevalue("postgres_url"))

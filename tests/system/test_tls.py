@@ -125,6 +125,7 @@ def test_an_agent_gets_in_by_the_certificate_that_it_got_and_again_after_a_resta
             agent.close()
 
 
+@pytest.mark.soak
 def test_a_certificate_is_renewed_again_and_again_and_no_pipeline_is_interrupted(
     tmp_path: Path, certificate: Path
 ) -> None:
