@@ -144,6 +144,7 @@ async def test_other_methods_are_refused_and_health_can_be_asked(plugins: Plugin
         ("gzip", gzip.compress(b" " * 9_000_000), 400),
         ("zstd", b"x", 415),
     ],
+    ids=["whole", "two members", "deflate", "identity", "no gzip", "cut off", "bomb", "unknown"],
 )
 async def test_compressed_bodies(plugins: PluginKit, sink: Sink, encoding: str, body: bytes, status: int) -> None:
     plugin = make(plugins, buffer_max_size="1M")
