@@ -103,7 +103,7 @@ _DATACLASSES: Mapping[str, type[Any]] = {
     name: cls
     for module in (types, messages, api)
     for name, cls in vars(module).items()
-    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__.startswith(module.__name__)
 } | {"ErrorDetail": ErrorDetail}
 _ENVELOPES: tuple[type[Any], ...] = (channel_pb2.AgentMessage, channel_pb2.ServerMessage)
 _BODY_CLASS: Mapping[type[Message], Mapping[str, type[Any]]] = {

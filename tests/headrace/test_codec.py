@@ -28,7 +28,7 @@ DATACLASSES = {
     name: cls
     for module in (vocabulary, messages, api, codec)
     for name, cls in vars(module).items()
-    if dataclasses.is_dataclass(cls) and (cls.__module__, cls.__name__) == (module.__name__, name)
+    if dataclasses.is_dataclass(cls) and cls.__name__ == name and cls.__module__.startswith(module.__name__)
 }
 ENVELOPES = {"AgentMessage", "ServerMessage"}
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
