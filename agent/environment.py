@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.model import Plane
-from headrace.api import SecretReference
 from headrace.config import Document, did_you_mean, variables
 from headrace.errors import InvalidError
-from headrace.types import Fault
+from headrace.types import Fault, SecretReference
 from headrace.variables import AGENT_VARIABLE, PASSED_ON, check_carrier, label_variable, objection
 
 

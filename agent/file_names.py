@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from headrace.api import File
 from headrace.file_names import objection
-from headrace.types import Fault
+from headrace.types import Fault, File
 
 
 def name_faults(files: Iterable[File]) -> tuple[Fault, ...]:

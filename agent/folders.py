@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.runtimes.render import NAMES
-from headrace.api import File
+from headrace.types import File
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from agent.preparation import prepare
 from agent.runtimes import Launch, find_runtimes, resolve
 from agent.runtimes.render import render
 from agent.settings import Settings, SettingsError
-from headrace.api import File
 from headrace.content import Content
-from headrace.types import Fault
+from headrace.types import Fault, File
 
 
 async def validate_file(path: Path, settings: Settings, environment: Mapping[str, str]) -> tuple[Fault, ...]:

@@ -23,9 +23,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace import api, messages, types
+from headrace import messages, types
 from headrace.errors import InvalidError, ProtocolError
-from headrace.v1 import channel_pb2, management_pb2, types_pb2
+from headrace.v1 import channel_pb2, types_pb2
 
 T = TypeVar("T")
 _Write = Callable[[Any], Message]
@@ -50,7 +50,7 @@ def encode(value: object) -> bytes:
 
 def decode(cls: type[T], data: bytes) -> T:
     """The dataclass that the bytes stand for; raises ProtocolError."""
-    return typing.cast("T", _READERS[cls](_parse(_MESSAGES[cls.__name__], data)))
+    return typing.cast("T", _READERS[cls](_parse(_message(cls), data)))
 
 
 def encode_agent(message: messages.AgentMessage) -> bytes:
@@ -94,21 +94,23 @@ def _unwrap(envelope: type[Message], data: bytes) -> object | None:
 
 # How a dataclass finds its message, and an envelope its bodies.
 
-_MESSAGES: Mapping[str, type[Any]] = {
-    name: getattr(module, name)
-    for module in (types_pb2, channel_pb2, management_pb2)
-    for name in module.DESCRIPTOR.message_types_by_name
-}
-_DATACLASSES: Mapping[str, type[Any]] = {
-    name: cls
-    for module in (types, messages, api)
-    for name, cls in vars(module).items()
-    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__.startswith(module.__name__)
-} | {"ErrorDetail": ErrorDetail}
+
+def _message(cls: type[Any]) -> Any:
+    """The message of the dataclass's name, in the file that is its module's."""
+    if cls.__module__ == types.__name__:
+        return getattr(types_pb2, cls.__name__)
+    if cls.__module__ == messages.__name__:
+        return getattr(channel_pb2, cls.__name__)
+    from headrace.v1 import management_pb2  # here, so that an agent never loads it
+
+    return getattr(management_pb2, cls.__name__)
+
+
 _ENVELOPES: tuple[type[Any], ...] = (channel_pb2.AgentMessage, channel_pb2.ServerMessage)
 _BODY_CLASS: Mapping[type[Message], Mapping[str, type[Any]]] = {
     envelope: {
-        field.name: _DATACLASSES[field.message_type.name] for field in envelope.DESCRIPTOR.oneofs_by_name["body"].fields
+        field.name: getattr(messages, field.message_type.name)
+        for field in envelope.DESCRIPTOR.oneofs_by_name["body"].fields
     }
     for envelope in _ENVELOPES
 }
@@ -128,7 +130,7 @@ class _Built(dict[type[Any], Callable[[Any], Any]]):
 
 
 def _build_writer(cls: type[Any], fields: list[_Field]) -> _Write:
-    message_class = _MESSAGES[cls.__name__]
+    message_class = _message(cls)
     converters = tuple((field.name, _encoder(hint, wire), _keeps_zero(wire)) for field, hint, wire in fields)
 
     def write(value: Any) -> Message:
@@ -165,7 +167,7 @@ def _build_reader(cls: type[Any], fields: list[_Field]) -> _Read:
 
 def _fields(cls: type[Any]) -> list[_Field]:
     """Each field with its type and its descriptor; raises TypeError where the two sides differ."""
-    wire = _MESSAGES[cls.__name__].DESCRIPTOR.fields_by_name
+    wire = _message(cls).DESCRIPTOR.fields_by_name
     hints = typing.get_type_hints(cls)
     own = dataclasses.fields(cls)
     if {field.name for field in own} != set(wire):

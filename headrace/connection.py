@@ -15,7 +15,7 @@ import grpc.aio
 from headrace import codec, status
 from headrace.errors import HeadraceError
 from headrace.limits import DEFAULT_LIMITS, Limits
-from headrace.rpcs import Rpc
+from headrace.rpcs.rpc import Rpc
 from headrace.security import ClientTls, Metadata, bearer, check_plaintext, parse_address
 
 METADATA_BYTES = 128 << 10

@@ -11,13 +11,15 @@ import hashlib
 import json
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from headrace.api import File, Manifest, SecretReference
 from headrace.errors import LimitError, ProtocolError
 from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.messages import Desired
-from headrace.types import Encoding, Engine
+from headrace.types import Encoding, Engine, File, SecretReference
+
+if TYPE_CHECKING:
+    from headrace.api import Manifest  # an agent has no use for it
 
 _FORM = 1
 

@@ -16,7 +16,8 @@ from typing import Self, TypeVar, cast
 
 from headrace import api, local
 from headrace.connection import Connection
-from headrace.rpcs import MANAGEMENT, Rpc
+from headrace.rpcs.management import MANAGEMENT
+from headrace.rpcs.rpc import Rpc
 from headrace.security import ClientTls
 from headrace.types import Role
 

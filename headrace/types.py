@@ -240,3 +240,19 @@ def _running_phase(observed: Observed, running: Running | None, generation: int)
     if running.health in _PHASE_BY_HEALTH:
         return _PHASE_BY_HEALTH[running.health]
     return Phase.GOOD if observed.good >= generation else Phase.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file that a configuration refers to."""
+
+    name: str
+    content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretReference:
+    """A secret, and the environment variable that carries it."""
+
+    name: str
+    env: str = ""

@@ -18,10 +18,11 @@ from controlplane.validate.findings import Finding, error, named, warning
 from controlplane.validate.source import Source, read
 from controlplane.validate.variables import value_of
 from headrace import selector
-from headrace.api import File, Manifest
+from headrace.api import Manifest
 from headrace.config.expansion import references
 from headrace.errors import InvalidError
 from headrace.selector import Operator, Selector
+from headrace.types import File
 
 Key = TypeVar("Key", bound=Hashable)
 

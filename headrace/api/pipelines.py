@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from headrace.types import AgentState, Engine, Fault, Observed, Phase
+from headrace.types import AgentState, Engine, Fault, File, Observed, Phase, SecretReference
 
 
 class Action(StrEnum):
@@ -17,22 +17,6 @@ class Action(StrEnum):
     UPDATED = "updated"
     UNCHANGED = "unchanged"
     DELETED = "deleted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """A file that a configuration refers to."""
-
-    name: str
-    content: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretReference:
-    """A secret, and the environment variable that carries it."""
-
-    name: str
-    env: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,10 @@ from headrace.cli.target import talk
 from headrace.errors import HeadraceError, NotFoundError
 
 if TYPE_CHECKING:
-    from headrace.api import File, Manifest, Pipeline
+    from headrace.api import Manifest, Pipeline
     from headrace.cli.manifest import Source
     from headrace.management import ManagementClient
+    from headrace.types import File
 
 
 def diff(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headrace.api import File, Manifest, SecretReference
+from headrace.api import Manifest
 from headrace.cli.fields import Fields
 from headrace.config import did_you_mean
 from headrace.config.draft import Draft
@@ -19,7 +19,7 @@ from headrace.config.yaml_nodes import List, Map, Node, Scalar, compose
 from headrace.errors import InvalidError
 from headrace.names import validate_label_key, validate_label_value, validate_name
 from headrace.selector import parse as parse_selector
-from headrace.types import Engine, Fault
+from headrace.types import Engine, Fault, File, SecretReference
 
 API_VERSION = "headrace/v1"
 KIND = "Pipeline"

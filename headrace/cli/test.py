@@ -29,9 +29,9 @@ from headrace.errors import HeadraceError, InvalidError
 from headrace.types import Fault
 
 if TYPE_CHECKING:
-    from headrace.api import File
     from headrace.cli.samples import Sample
     from headrace.config import Document
+    from headrace.types import File
 
 _File: TypeAlias = Annotated[
     Path, typer.Option("--file", "-f", help="The pipeline.", metavar="FILE", show_default=False)

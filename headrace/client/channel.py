@@ -47,7 +47,7 @@ from headrace.messages import (
     Variables,
 )
 from headrace.retry import FullJitter, patient
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.security import ClientTls, parse_address
 from headrace.session import CloseError, Known, PlaneSeen
 from headrace.types import CloseReason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.client.channel import INSECURE_FLAG
 from headrace.connection import Connection
 from headrace.messages import EnrollRequest, EnrollResponse
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.security import ClientTls
 
 

@@ -24,7 +24,7 @@ from headrace.errors import HeadraceError, InvalidError, UnavailableError
 from headrace.limits import DEFAULT_LIMITS
 from headrace.messages import ReportRequest, ReportResponse
 from headrace.retry import FullJitter
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 
 log = structlog.get_logger(__name__)
 

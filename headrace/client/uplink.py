@@ -35,7 +35,7 @@ from headrace.messages import (
     Workloads,
 )
 from headrace.proofs import CallCredential, call_text, session_text
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.session import PROTOCOL_MAX, PROTOCOL_MIN, AgentSession, CloseError, Known, State
 from headrace.types import Facts, Observed
 

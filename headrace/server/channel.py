@@ -35,7 +35,7 @@ from headrace.messages import (
     Welcome,
     Workloads,
 )
-from headrace.rpcs import CHANNEL_SERVICE
+from headrace.rpcs.channel import CHANNEL_SERVICE
 from headrace.security import certificate_of, credential_of
 from headrace.server.answers import Context, answered, read
 from headrace.server.conversation import Conversation

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import grpc
 
 from headrace import api, codec
-from headrace.rpcs import MANAGEMENT, Rpc
+from headrace.rpcs.management import MANAGEMENT
+from headrace.rpcs.rpc import Rpc
 from headrace.security import credential_of
 from headrace.server.answers import Context, answered
 from headrace.types import Role

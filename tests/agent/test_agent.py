@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from agent.runtimes.process import holders
-from headrace.api import File
 from headrace.content import Content
 from headrace.messages import Command
 from headrace.security import ServerTls
 from headrace.testing import FakeControlPlane, SeverableProxy
-from headrace.types import AttemptState, CommandKind, Engine, Health, Observed, Step
+from headrace.types import AttemptState, CommandKind, Engine, File, Health, Observed, Step
 from tests.agent.conftest import STAND_IN_COMMAND, content
 from tests.processes import Program, eventually, processes_in
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from agent.file_names import name_faults
 from agent.folders import Folder
-from headrace.api import File
 from headrace.file_names import RESERVED
+from headrace.types import File
 
 A, B = "a" * 64, "b" * 64
 

@@ -13,12 +13,11 @@ from agent.host import Host
 from agent.model import Identity, Target
 from agent.reconciler import Reconciler
 from agent.runtimes import child_log
-from headrace.api import SecretReference
 from headrace.content import canonical, desired_of, sha256_of
 from headrace.errors import ForbiddenError, UnauthenticatedError
 from headrace.limits import Limits
 from headrace.messages import Command, Complete, Remove, Secret, Secrets, Variables, Welcome
-from headrace.types import AttemptState, CommandKind, Encoding, Engine, Facts, Observed
+from headrace.types import AttemptState, CommandKind, Encoding, Engine, Facts, Observed, SecretReference
 from tests.agent.conftest import MakeHost, blob, content
 from tests.agent.fakes import FakeRuntime
 from tests.processes import eventually

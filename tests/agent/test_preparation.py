@@ -6,9 +6,8 @@ import pytest
 
 from agent.policy import Policy
 from agent.preparation import Prepared, prepare
-from headrace.api import File
 from headrace.content import Content
-from headrace.types import Engine, EngineInfo
+from headrace.types import Engine, EngineInfo, File
 
 ENGINE = EngineInfo(engine=Engine.EMBEDDED, version="1")
 CONFIG = "pipeline:\n  inputs:\n    - name: dummy\n      tag: ${TAG:-x}\n"

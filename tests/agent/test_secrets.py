@@ -12,11 +12,10 @@ from agent.model import Record, Target
 from agent.policy import Policy
 from agent.preparation import Prepared, prepare
 from agent.state import State
-from headrace.api import SecretReference
 from headrace.config import parse
 from headrace.content import Content, canonical, sha256_of
 from headrace.messages import Secret
-from headrace.types import Engine, EngineInfo
+from headrace.types import Engine, EngineInfo, SecretReference
 
 VALUE, NEWER = "kingfisher-41", "dipper-42"
 CONFIG = "pipeline:\n  inputs:\n    - name: dummy\n      tag: ${TOKEN}\n"

@@ -34,7 +34,7 @@ from headrace.messages import (
     Welcome,
     Workloads,
 )
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.security import ClientTls
 from headrace.session import PlaneSeen
 from headrace.types import Attempt, AttemptState, Engine, Facts, Health, Observed, Running

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import content
-from headrace.api import File, Manifest, SecretReference
+from headrace.api import Manifest
 from headrace.content import Content
 from headrace.errors import LimitError, ProtocolError
 from headrace.limits import Limits
 from headrace.messages import Desired
-from headrace.types import Encoding, Engine
+from headrace.types import Encoding, Engine, File, SecretReference
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 CONTENTS = st.builds(

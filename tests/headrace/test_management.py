@@ -24,7 +24,8 @@ from headrace.errors import (
     UnavailableError,
 )
 from headrace.management import ManagementClient
-from headrace.rpcs import MANAGEMENT, Rpc
+from headrace.rpcs.management import MANAGEMENT
+from headrace.rpcs.rpc import Rpc
 from headrace.security import bearer
 from headrace.server import Caller, Listener, ManagementHandler, ManagementService
 from headrace.testing import SeverableProxy

@@ -39,7 +39,7 @@ from headrace.messages import (
     Welcome,
     Workloads,
 )
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.security import bearer
 from headrace.server import ChannelService, Link, Listener, channel
 from headrace.session import CloseError, Liveness

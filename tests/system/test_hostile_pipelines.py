@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headrace.api import File, Manifest
+from headrace.api import Manifest
 from headrace.content import Content, canonical, desired_of
 from headrace.errors import HeadraceError
 from headrace.testing import FakeControlPlane
-from headrace.types import AttemptState, Engine, Phase
+from headrace.types import AttemptState, Engine, File, Phase
 from tests.processes import Program
 from tests.system.plane import Plane
 

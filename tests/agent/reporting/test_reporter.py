@@ -48,8 +48,15 @@ async def test_nothing_is_measured_until_a_plane_has_a_store(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_agent_that_measures_nothing_imports_nothing_of_it() -> None:
-    heavy = ("agent.reporting.sampler", "agent.reporting.spool", "headrace.client.report", "prometheus_client")
+def test_an_agent_imports_neither_the_management_api_nor_what_measures_before_it_measures() -> None:
+    heavy = (
+        "headrace.api",
+        "headrace.v1.management_pb2",
+        "agent.reporting.sampler",
+        "agent.reporting.spool",
+        "headrace.client.report",
+        "prometheus_client",
+    )
     program = f"import agent.app, sys; print([name for name in {heavy!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"

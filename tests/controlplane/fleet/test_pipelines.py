@@ -9,9 +9,10 @@ import pytest
 
 from controlplane.model import RevisionRow
 from headrace import api
-from headrace.api import Action, File, SecretReference
+from headrace.api import Action
 from headrace.errors import ConfirmError, ConflictError, InvalidError, LimitError, NotFoundError
 from headrace.limits import DEFAULT_LIMITS
+from headrace.types import File, SecretReference
 from tests.controlplane.conftest import Rules, manifest
 
 

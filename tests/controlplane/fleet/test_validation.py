@@ -16,7 +16,7 @@ from controlplane.validate import Findings, FleetFacts
 from headrace import api
 from headrace.api import Manifest
 from headrace.errors import ConflictError, InvalidError
-from headrace.types import Engine
+from headrace.types import Engine, File
 from tests.controlplane.conftest import Rules, manifest
 
 LISTENS = """
@@ -135,7 +135,7 @@ async def test_contents_are_read_for_those_alone_that_share_an_agent(
 
 async def test_what_could_not_be_checked_is_said_with_a_refusal_too(rules: Rules) -> None:
     with pytest.raises(InvalidError) as caught:
-        await rules.apply(replace(manifest(), config=USES, files=(api.File(name="data"),)))
+        await rules.apply(replace(manifest(), config=USES, files=(File(name="data"),)))
     assert any("plugins are not checked" in fault.message for fault in caught.value.faults)
 
 

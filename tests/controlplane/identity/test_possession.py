@@ -16,7 +16,7 @@ from headrace.connection import Connection
 from headrace.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from headrace.messages import EnrollRequest, GetBlobRequest
 from headrace.proofs import CallCredential, call_text
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.testing import FakeAgent
 from headrace.types import Facts
 from tests.controlplane.conftest import Plane, Start, manifest

@@ -13,7 +13,7 @@ from controlplane.model import UserRow
 from headrace import api
 from headrace.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
 from headrace.management import ManagementClient
-from headrace.rpcs import MANAGEMENT
+from headrace.rpcs.management import MANAGEMENT
 from headrace.types import Role
 from tests.controlplane.conftest import Plane, Rules, Start, manifest
 

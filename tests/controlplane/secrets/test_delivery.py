@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace.api import Manifest, SecretReference
+from headrace.api import Manifest
 from headrace.errors import ConflictError
 from headrace.testing import FakeAgent
+from headrace.types import SecretReference
 from tests.controlplane.conftest import Start, manifest
 
 

@@ -14,10 +14,11 @@ from controlplane.app import opened
 from controlplane.model import SecretRow
 from controlplane.state.store import Store
 from headrace import api
-from headrace.api import Manifest, SecretReference
+from headrace.api import Manifest
 from headrace.codec import decode_server
 from headrace.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from headrace.messages import Secret, Secrets
+from headrace.types import SecretReference
 from tests.conftest import Clock
 from tests.controlplane.conftest import Rules, manifest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.validate import AgentFacts, FleetFacts, check
-from headrace.api import File, Manifest
-from headrace.types import Engine, EngineInfo, Fault, Severity
+from headrace.api import Manifest
+from headrace.types import Engine, EngineInfo, Fault, File, Severity
 
 
 def plugin(name: str, *common: dict[str, str], **options: str) -> dict[str, Any]:

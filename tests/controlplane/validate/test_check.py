@@ -15,8 +15,8 @@ import headrace.cli
 from agent.engine.registry import discover
 from agent.engine.schema import schema
 from controlplane.validate import Findings, FleetFacts, check
-from headrace.api import File, Manifest, SecretReference
-from headrace.types import Engine, EngineInfo
+from headrace.api import Manifest
+from headrace.types import Engine, EngineInfo, File, SecretReference
 from tests.controlplane.validate.fleet import CATALOGUES, OURS, REAL, agent, facts, inputs, manifest
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/pipeline.yaml"))

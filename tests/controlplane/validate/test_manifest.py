@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from controlplane.validate import check
-from headrace.api import File
 from headrace.limits import Limits
+from headrace.types import File
 from tests.controlplane.validate.fleet import agent, facts, inputs, manifest
 
 GOOD = manifest(inputs("name: dummy, tag: t"))

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.api import File, Manifest, SecretReference
+from headrace.api import Manifest
 from headrace.cli import manifest
 from headrace.cli.diff import text_of
 from headrace.errors import InvalidError
-from headrace.types import Engine
+from headrace.types import Engine, File, SecretReference
 
 GOOD = """\
 apiVersion: headrace/v1

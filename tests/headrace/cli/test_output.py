@@ -9,11 +9,11 @@ import pytest
 import yaml
 from rich.text import Text
 
-from headrace.api import Agent, File, Manifest, Pipeline, Workload
+from headrace.api import Agent, Manifest, Pipeline, Workload
 from headrace.cli.documents import agent_document, pipeline_details, workload_document
 from headrace.cli.exits import printable
 from headrace.cli.output import Column, Format, _coloured, plain, rfc3339, show_document, show_list, table, when
-from headrace.types import AgentState, Engine, EngineInfo, Facts, Observed
+from headrace.types import AgentState, Engine, EngineInfo, Facts, File, Observed
 
 COLUMNS: tuple[Column[tuple[str, str]], ...] = (Column("NAME", lambda row: row[0]), Column("VALUE", lambda row: row[1]))
 

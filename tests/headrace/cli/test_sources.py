@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from headrace.api import Change, File
+from headrace.api import Change
 from headrace.cli import sources
 from headrace.errors import InvalidError
-from headrace.types import Fault
+from headrace.types import Fault, File
 
 MANIFEST = """\
 apiVersion: headrace/v1

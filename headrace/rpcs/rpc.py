@@ -1,4 +1,4 @@
-"""Every RPC as data, read from the descriptors: its path, its dataclasses, and whether each side streams."""
+"""An RPC as data, read from its descriptor: its path, its dataclasses, and whether each side streams."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-
-from headrace import api, messages
-from headrace.v1 import channel_pb2, management_pb2
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +28,15 @@ class Rpc:
         return f"/{self.service}/{self.name}"
 
 
+def rpcs(file: FileDescriptor, classes: Mapping[str, type[Any]]) -> Mapping[str, Rpc]:
+    """Those of a file's services by name, which is unique over them; `classes` by the names of their messages."""
+    return {
+        method.name: _rpc(service, method, classes)
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
+
+
 def _rpc(service: ServiceDescriptor, method: MethodDescriptor, classes: Mapping[str, type[Any]]) -> Rpc:
     return Rpc(
         name=method.name,
@@ -41,20 +47,3 @@ def _rpc(service: ServiceDescriptor, method: MethodDescriptor, classes: Mapping[
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
     )
-
-
-CHANNEL_SERVICE: str = channel_pb2.DESCRIPTOR.services_by_name["Channel"].full_name
-
-CHANNEL: Mapping[str, Rpc] = {
-    method.name: _rpc(service, method, vars(messages))
-    for service in channel_pb2.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-"""Of the agents' channel, by name. `Connect` carries envelopes, so its classes are `object`: see `headrace.codec`."""
-
-MANAGEMENT: Mapping[str, Rpc] = {
-    method.name: _rpc(service, method, vars(api))
-    for service in management_pb2.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-"""Of the management API, by name; names are unique over its services."""
