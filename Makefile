@@ -14,7 +14,7 @@ run: setup ## control plane, local agent and demo pipeline, until Ctrl-C
 	$(BIN)/headrace up
 
 test: setup ## the whole suite but the soak tests
-	$(BIN)/pytest -m "not soak" -n 2 --dist load
+	$(BIN)/pytest -m "not soak" -n 3 --dist worksteal
 
 soak: setup ## the long fault and load tests
 	$(BIN)/pytest -m soak

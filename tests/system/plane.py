@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -49,6 +50,7 @@ class Service:
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
+        self.started = datetime.now(UTC)
         self.program = self._stack.enter_context(
             Program(self.command, folder=self.folder, name=self.folder.name, env=self._environment)
         )
@@ -88,13 +90,24 @@ class Agent(Service):
         return processes_in(self.data / "workloads" / pipeline)
 
     def until_connected(self) -> None:
-        """Until the control plane calls it connected; fails at once when it ends."""
+        """Until it has a session that neither program's last start is younger than; fails at once when it ends.
+
+        A control plane that was away for a moment goes on calling its agents connected, and they come back within the
+        pause between their tries.
+        """
 
         def is_connected() -> bool:
             agents = self._plane.ask(lambda client: client.list_agents())
-            return any(each.facts.name == self.name and each.state is AgentState.CONNECTED for each in agents)
+            since = max(self.started, self._plane.started)
+            return any(
+                each.facts.name == self.name
+                and each.state is AgentState.CONNECTED
+                and each.connected_at is not None
+                and each.connected_at >= since
+                for each in agents
+            )
 
-        self.program.wait_for(is_connected, what=f"{self.name} is connected")
+        self.program.wait_for(is_connected, timeout=60, what=f"{self.name} is connected")
 
 
 class Plane(Service):

@@ -30,7 +30,9 @@ from headrace.messages import (
     Welcome,
     Workloads,
 )
-from headrace.rpcs import CHANNEL, MANAGEMENT, Rpc
+from headrace.rpcs.channel import CHANNEL
+from headrace.rpcs.management import MANAGEMENT
+from headrace.rpcs.rpc import Rpc
 from headrace.types import Attempt, AttemptState, CloseReason, Facts, Fault, Observed, Phase
 from tests.processes import wait_until
 from tests.system.plane import Agent, Plane

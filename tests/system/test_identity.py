@@ -75,7 +75,10 @@ def test_an_agent_that_restarts_takes_its_session_over_without_alarm(tmp_path: P
         assert set(feed.complete(agent).values()) == {1}
 
 
-@pytest.mark.parametrize("moves", [2, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize(
+    "moves",
+    [pytest.param(2, marks=pytest.mark.soak), pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
+)
 def test_an_agent_that_moves_between_two_planes_is_held_by_the_right_one_without_alarm(
     tmp_path: Path, postgres_url: str, moves: int
 ) -> None:

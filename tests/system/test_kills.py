@@ -76,6 +76,7 @@ def test_a_killed_agent_leaves_its_engine_and_takes_it_over_again(tmp_path: Path
         assert engine != "embedded" or set(counts.values()) == {1}
 
 
+@pytest.mark.soak
 def test_an_engine_whose_agent_is_gone_is_neither_doubled_nor_missed(tmp_path: Path) -> None:
     """Engine, agent and control plane all die; the agent alone brings its pipeline back from disk."""
     with Plane(tmp_path / "plane") as plane, Feed(tmp_path / "records") as feed:

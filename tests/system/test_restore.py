@@ -129,6 +129,7 @@ def test_an_agent_that_finds_an_empty_plane_runs_on_until_an_operator_decides(tm
         assert set(feed.complete(agent).values()) == {1}
 
 
+@pytest.mark.soak
 def test_numbers_of_another_plane_are_not_taken_for_this_one_s(tmp_path: Path) -> None:
     """The new plane has counted further than the agent has, and means another content by the same name and number."""
     with (

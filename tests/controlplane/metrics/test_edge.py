@@ -17,7 +17,7 @@ from headrace import codec
 from headrace.connection import Connection
 from headrace.errors import UnavailableError
 from headrace.messages import ReportRequest, ReportResponse, Samples, Series
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.testing import FakeAgent
 from tests.controlplane.conftest import Plane, Start, manifest
 from tests.controlplane.metrics.conftest import opened
@@ -130,6 +130,7 @@ async def test_control_goes_on_while_the_store_is_away_and_what_was_kept_back_ar
         assert series["values"][0][1] == 3
 
 
+@pytest.mark.soak
 async def test_a_store_that_is_killed_under_load_and_a_plane_that_starts_anew_lose_and_double_nothing(
     start: Start, influxd: Influxd
 ) -> None:
