@@ -2,8 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
+from agent.engine.config import INTEGER, option
 from agent.engine.record import NANOSECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntervalOptions:
+    """How often an input looks that looks every second by default."""
+
+    interval_sec: int = option(INTEGER, 1, help="seconds between two looks")
+    interval_nsec: int = option(INTEGER, 0, help="nanoseconds between two looks, added to the seconds")
+
+    @property
+    def seconds(self) -> float:
+        return interval(self.interval_sec, self.interval_nsec)
 
 
 async def every(seconds: float, *, at_once: bool = False) -> AsyncIterator[None]:

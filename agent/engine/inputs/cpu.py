@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from agent.engine.config import INTEGER, option
-from agent.engine.pace import every, interval
+from agent.engine.config import INTEGER, included, option
+from agent.engine.pace import IntervalOptions, every
 from agent.engine.plugin import Context, Inlet, PluginError
 from agent.engine.record import Batch, Record
 from agent.engine.registry import inputs
@@ -26,8 +26,7 @@ class CpuConfig:
     """What the cpu input takes."""
 
     pid: int = option(INTEGER, -1, help="process to look at instead of all; its share is of all processors together")
-    interval_sec: int = option(INTEGER, 1, help="seconds between two looks")
-    interval_nsec: int = option(INTEGER, 0, help="nanoseconds between two looks, added to the seconds")
+    pace: IntervalOptions = included(IntervalOptions)
 
 
 @inputs.register("cpu", CpuConfig)
@@ -36,7 +35,7 @@ class Cpu:
 
     def __init__(self, config: CpuConfig, context: Context) -> None:
         self._pid = config.pid
-        self._interval = interval(config.interval_sec, config.interval_nsec)
+        self._interval = config.pace.seconds
         self._context = context
         self._before: Ticks = {}
         self._at = 0.0

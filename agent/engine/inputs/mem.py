@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.engine.config import INTEGER, option
-from agent.engine.pace import every, interval
+from agent.engine.config import INTEGER, included, option
+from agent.engine.pace import IntervalOptions, every
 from agent.engine.plugin import Context, Inlet
 from agent.engine.record import Batch, Record
 from agent.engine.registry import inputs
@@ -19,8 +19,7 @@ class MemConfig:
     """What the mem input takes."""
 
     pid: int = option(INTEGER, 0, help="process to look at besides")
-    interval_sec: int = option(INTEGER, 1, help="seconds between two looks")
-    interval_nsec: int = option(INTEGER, 0, help="nanoseconds between two looks, added to the seconds")
+    pace: IntervalOptions = included(IntervalOptions)
 
 
 @inputs.register("mem", MemConfig)
@@ -29,7 +28,7 @@ class Mem:
 
     def __init__(self, config: MemConfig, context: Context) -> None:
         self._pid = config.pid
-        self._interval = interval(config.interval_sec, config.interval_nsec)
+        self._interval = config.pace.seconds
         self._context = context
 
     async def open(self) -> None:

@@ -40,6 +40,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "lua": {"call": "f", "code": "function f(tag, time, record) return 0, time, record end"},
     "type_converter": {"str_key": "a b int"},
     "exec": {"command": "echo x"},
+    "netif": {"interface": "lo"},
     "multiline": {"multiline.parser": "java"},
     "checklist": {"file": __file__, "record": "found true"},
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
