@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import processes
 from tests.influxd import influxd as influxd
+from tests.servers import journal as journal
 from tests.servers import nginx as nginx
 from tests.servers import pgbouncer_url as pgbouncer_url
 from tests.servers import postgres_server as postgres_server

@@ -36,6 +36,7 @@ _PACKAGES = {
     "victoria-metrics": "victoria-metrics",
     "prometheus": "prometheus",
     "rsyslog": "rsyslog",
+    "journal": "systemd systemd-journal-remote",
 }
 _ROLE = "headrace"
 """Owns the tests' databases, and is no superuser."""
@@ -70,6 +71,13 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
     """An nginx of this test's own, answering 200 to everything."""
     with Nginx.installed(tmp_path / "nginx") as server:
         yield server
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """An empty journal, and a journalctl that can read it."""
+    find("journal", "journalctl", Path("/usr/bin"))
+    return Journal(find("journal", "systemd-journal-remote", Path("/lib/systemd")), tmp_path / "journal")
 
 
 @pytest.fixture
@@ -208,6 +216,33 @@ def pgbouncer(server: Postgres) -> Iterator[int]:
         with Program(command, folder=folder, user=user, stop_signal=signal.SIGINT) as program:
             program.wait_for(lambda: is_listening(port), what="PgBouncer takes connections")
             yield port
+
+
+class Journal:
+    """A journal in a folder of its own, which journalctl reads; nobody but `write` writes to it."""
+
+    def __init__(self, writer: Path, folder: Path) -> None:
+        self.folder = folder
+        self._writer = writer
+        self._time = 1_772_359_200_000_000
+        folder.mkdir()
+
+    def write(self, *entries: dict[str, str | bytes]) -> None:
+        """Appends entries, a second apart."""
+        text = b""
+        for entry in entries:
+            self._time += 1_000_000
+            text += b"__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n" % (self._time, self._time)
+            text += b"_BOOT_ID=0123456789abcdef0123456789abcdef\n"
+            for name, value in entry.items():
+                data = value if isinstance(value, bytes) else value.encode()
+                text += b"%s\n%s%s\n" % (name.encode(), len(data).to_bytes(8, "little"), data)
+            text += b"\n"
+        source = self.folder.with_suffix(".export")
+        source.write_bytes(text)
+        command = [self._writer, f"--output={self.folder}/system.journal", source]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 @contextmanager

@@ -4,18 +4,14 @@ The command gets a process group of its own, which is ended with the input.
 """
 
 import asyncio
-import os
-import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from dataclasses import dataclass
 
+from agent.engine.child import end
 from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
 from agent.engine.plugin import Context, Inlet
 from agent.engine.record import NANOSECONDS, Batch, Record
 from agent.engine.registry import inputs
-
-PATIENCE = 2.0
-"""Seconds that a command gets to end when it is told to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +83,7 @@ class Exec:
             await self._read(process, inlet)
             code = await process.wait()
         finally:
-            await _end(process)
+            await end(process)
         return code if code >= 0 else 128 - code
 
     async def _read(self, process: Process, inlet: Inlet) -> None:
@@ -122,16 +118,3 @@ class Exec:
             self._context.log.error("the parser does not take a line of %d bytes", len(line))
             return 0, None
         return parsed
-
-
-async def _end(process: Process) -> None:
-    """End a command that still runs, with its children."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.returncode is not None:
-            break
-        try:
-            os.killpg(process.pid, number)
-            async with asyncio.timeout(PATIENCE):
-                await process.wait()
-        except (ProcessLookupError, TimeoutError):
-            continue

@@ -1,6 +1,7 @@
 """What every plugin must hold, whichever it is; a new one is taken in by itself."""
 
 import asyncio
+import os
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -65,7 +66,12 @@ EVERY = [
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the test's own, with a journalctl that has nothing to say, so that the machine needs none."""
     monkeypatch.chdir(tmp_path)
+    script = tmp_path / "journalctl"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
 def make(plugins: PluginKit, registry: Registry[Any], name: str) -> Any:
