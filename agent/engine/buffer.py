@@ -194,14 +194,21 @@ class InputBuffer:
             self._hand_over(chunk)
         self._check_room()
 
-    def hold(self) -> None:
-        """A filter keeps records of this input for later; it is not idle until they are let go."""
-        self._held += 1
-        self.is_idle.clear()
+    def hold(self, size: int = 0) -> None:
+        """Records of this input are kept before it, for later; it is not idle until they are let go.
 
-    def let_go(self) -> None:
-        """A filter keeps one batch less."""
+        `size` is what they count as memory.
+        """
+        self._held += 1
+        self.memory += size
+        self.is_idle.clear()
+        self._check_room()
+
+    def let_go(self, size: int = 0) -> None:
+        """One batch less is kept, which was held with the same `size`."""
         self._held -= 1
+        self.memory -= size
+        self._check_room()
         self._check_idle()
 
     def flush(self) -> None:

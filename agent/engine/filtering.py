@@ -1,6 +1,7 @@
 """Batches through filters and processors, with their counters; what a filter emits starts again at the first filter.
 
-A processor with a condition sees the records that it is for, and only those; order is kept.
+A filter that has to wait stops the batch before it, and `filtered` says for what; whoever drives it goes on when that
+is over. A processor with a condition sees the records that it is for, and only those; order is kept.
 """
 
 from collections import deque
@@ -9,7 +10,7 @@ from itertools import groupby
 from typing import TypeAlias
 
 from agent.engine.parts import FilterPart
-from agent.engine.plugin import Emit, Held
+from agent.engine.plugin import Emit, Held, Wait
 from agent.engine.record import Batch
 from agent.engine.router import Routes
 from agent.engine.tracing import Look
@@ -28,8 +29,8 @@ def processed(batch: Batch, processors: Iterable[FilterPart]) -> Batch:
 
 def filtered(
     batch: Batch, filters: Routes[FilterPart], hold: Hold, look: Look | None = None, passed: Passed = frozenset()
-) -> Iterator[Batch]:
-    """What the filters but those of `passed` make of a batch, and of what they emit from it.
+) -> Iterator[Batch | Wait]:
+    """What the filters but those of `passed` make of a batch, and of what they emit from it, or what to wait for next.
 
     No filter sees again what it emitted, and none sees metrics. `hold` is called when a filter keeps records for later,
     with the filters that these have then passed. `look` sees what each filter changes.
@@ -40,6 +41,8 @@ def filtered(
         for part in filters.of(current.tag) if current.signal == "logs" else ():
             if part.name in behind:
                 continue
+            if part.prepare is not None and (wait := part.prepare(current)) is not None:
+                yield wait
             emitter = _Emitter(work, behind | {part.name}, hold)
             current = _run(part, current, emitter) if look is None else _run_seen(part, current, emitter, look)
             if not current.records:

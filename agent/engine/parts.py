@@ -12,10 +12,11 @@ from typing import Generic, TypeVar
 from agent.engine.buffer import InputBuffer
 from agent.engine.condition import Condition
 from agent.engine.delivery import Delivery
+from agent.engine.line import Line
 from agent.engine.metrics import FilterMetrics, Flow, InputMetrics, OutputMetrics
 from agent.engine.parsers.table import ParserTable
-from agent.engine.plugin import Context, Filter, Input, InputSettings, Output, OutputSettings
-from agent.engine.record import Signal
+from agent.engine.plugin import Context, Filter, Input, InputSettings, Output, OutputSettings, Prepares, Wait
+from agent.engine.record import Batch, Signal
 from agent.engine.service import Service
 from headrace.config import Section
 
@@ -57,6 +58,11 @@ class FilterPart(Part[Filter]):
     takes: Callable[[str], bool]
     condition: Condition | None = None
     metrics: FilterMetrics = field(default_factory=FilterMetrics)
+    prepare: Callable[[Batch], Wait | None] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.plugin, Prepares):
+            self.prepare = self.plugin.prepare
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -66,6 +72,7 @@ class InputPart(Part[Input]):
     processors: tuple[FilterPart, ...] = ()
     metrics: InputMetrics = field(default_factory=InputMetrics)
     buffer: InputBuffer | None = None
+    line: Line | None = None
     task: asyncio.Task[None] | None = None
 
 

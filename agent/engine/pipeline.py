@@ -12,6 +12,7 @@ from typing import Any
 from agent.engine.buffer import Chunk, InputBuffer, Ticket
 from agent.engine.delivery import Delivery
 from agent.engine.filtering import Hold, Passed, filtered, processed
+from agent.engine.line import Kept, Line
 from agent.engine.logs import ROOT as LOG
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Parts
 from agent.engine.plugin import Ack, Held
@@ -50,6 +51,7 @@ class Pipeline:
         self._outputs: Routes[OutputPart] = Routes(())
         self._untaken: set[tuple[str, Signal]] = set()
         self._retirements: set[asyncio.Task[None]] = set()
+        self._leaving_filters: list[FilterPart] = []
         self._flusher = tasks.create_task(self._flush(), name="flush")
 
     @property
@@ -59,6 +61,12 @@ class Pipeline:
             part.buffer for part in [*self.parts.inputs, *self.retiring] if isinstance(part, InputPart) and part.buffer
         ]
         return own + ([self.backlog] if self.backlog is not None else [])
+
+    @property
+    def _lines(self) -> list[Line]:
+        """The lines that somebody stands in."""
+        parts = [part for part in [*self.parts.inputs, *self.retiring] if isinstance(part, InputPart)]
+        return [part.line for part in parts if part.line is not None and part.line.task is not None]
 
     async def exchange(self, parts: Parts) -> None:
         """Run `parts`, which are all open, from now on: those that ran go on, the others start, what is not there ends.
@@ -89,8 +97,12 @@ class Pipeline:
             if starting.task is None:
                 self._start_input(starting)
         still_used = parts.all()
-        for part in old.all():
-            if isinstance(part, FilterPart) and part not in still_used:
+        gone = [part for part in old.all() if isinstance(part, FilterPart) and part not in still_used]
+        if self._lines:
+            self._leaving_filters += gone
+            self._retire("filters", self._retire_filters(gone, [line.task for line in self._lines if line.task]))
+        else:
+            for part in gone:
                 await part.plugin.close()
 
     def deliver_backlog(self) -> int:
@@ -136,9 +148,10 @@ class Pipeline:
             if part.settings.routable:
                 buffer.append(batch, ticket)
         elif part.settings.routable:
-            hold = self._hold_for(buffer, ticket, look)
-            for result in filtered(processed(batch, part.processors), self._filters, hold, look):
-                buffer.append(result, ticket, look=look)
+            hold = self._hold_for(part, ticket, look)
+            way = filtered(processed(batch, part.processors), self._filters, hold, look)
+            assert part.line is not None
+            part.line.take(way, ticket, size=batch.size, look=look)
         ticket.release()
         if not buffer.has_room.is_set():
             buffer.flush()
@@ -156,15 +169,23 @@ class Pipeline:
         inputs = [part for part in everything if isinstance(part, InputPart)]
         outputs = [part for part in everything if isinstance(part, OutputPart)]
         await self._end_tasks([self._flusher, *(part.task for part in inputs if part.task)])
-        for filter_part in [*self.parts.filters, *(own for part in inputs for own in part.processors)]:
+        deadline = asyncio.get_running_loop().time() + self.service.grace
+        if self._lines:
+            await asyncio.wait([line.task for line in self._lines if line.task], timeout=self.service.grace / 2)
+        for line in self._lines:
+            await line.finish()
+        filters = [*self.parts.filters, *self._leaving_filters, *(own for part in inputs for own in part.processors)]
+        for filter_part in filters:
             await filter_part.plugin.close()  # what they hold is emitted
+        for line in self._lines:
+            await line.finish()
         for buffer in self.buffers:
             buffer.flush()
         for output in outputs:
             if output.delivery is not None:
                 output.delivery.drain()
         try:
-            async with asyncio.timeout(self.service.grace):
+            async with asyncio.timeout_at(deadline):
                 for buffer in self.buffers:
                     await buffer.is_idle.wait()
         except TimeoutError:
@@ -177,17 +198,19 @@ class Pipeline:
             await processor.plugin.close()
         return remainder
 
-    def _hold_for(self, buffer: InputBuffer, ticket: Ticket, look: Look | None) -> Hold:
+    def _hold_for(self, part: InputPart, ticket: Ticket, look: Look | None) -> Hold:
         """How a filter keeps records of one push for later."""
+        buffer, line = part.buffer, part.line
+        assert buffer is not None
+        assert line is not None
 
         def hold(passed: Passed) -> Held:
             ticket.hold()
             buffer.hold()
-            return _Held(lambda batch, tickets: emit(batch, passed, tickets), ticket, buffer)
+            return Kept(lambda batch, tickets: emit(batch, passed, tickets), ticket, buffer)
 
         def emit(batch: Batch, passed: Passed, tickets: list[Ticket]) -> None:
-            for result in filtered(batch, self._filters, hold, look, passed):
-                buffer.append(result, *tickets, look=look)
+            line.take(filtered(batch, self._filters, hold, look, passed), *tickets, size=batch.size, look=look)
 
         return hold
 
@@ -224,6 +247,7 @@ class Pipeline:
             durable=part.durable,
             plugin=part.section.name or "",
         )
+        part.line = Line(part.buffer, lambda work: self._task(f"line of input {part.name}", work))
         part.task = self._task(f"input {part.name}", part.plugin.run(_Inlet(self, part)))
 
     def _start_output(self, part: OutputPart) -> None:
@@ -255,6 +279,13 @@ class Pipeline:
         task = self._tasks.create_task(work, name=f"retire {name}")
         self._retirements.add(task)
         task.add_done_callback(self._retirements.discard)
+
+    async def _retire_filters(self, parts: list[FilterPart], waiting: list[asyncio.Task[None]]) -> None:
+        """Close filters when no batch is on its way through them any more."""
+        await asyncio.wait(waiting)
+        for part in parts:
+            self._leaving_filters.remove(part)
+            await part.plugin.close()
 
     async def _retire_input(self, part: InputPart) -> None:
         assert part.buffer is not None
@@ -291,22 +322,6 @@ class Pipeline:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
-
-
-class _Held:
-    """What a filter keeps of one push."""
-
-    def __init__(self, emit: Callable[[Batch, list[Ticket]], None], ticket: Ticket, buffer: InputBuffer) -> None:
-        self._emit = emit
-        self._ticket = ticket
-        self._buffer = buffer
-
-    def emit(self, batch: Batch, others: Iterable[Held] = ()) -> None:
-        self._emit(batch, [self._ticket, *(other._ticket for other in others if isinstance(other, _Held))])
-
-    def release(self) -> None:
-        self._ticket.release()
-        self._buffer.let_go()
 
 
 class _Inlet:

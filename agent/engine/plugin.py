@@ -6,11 +6,11 @@ the event loop's thread and never overlap for one instance, except that an outpu
 under way.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
 from agent.engine.logs import LEVELS, PluginLog
@@ -22,6 +22,7 @@ from agent.engine.record import Batch
 from agent.engine.resources import Resources
 
 Ack = Callable[[], None]
+Wait: TypeAlias = Coroutine[Any, Any, None]
 
 
 class Held(Protocol):
@@ -215,6 +216,21 @@ class Filter(Protocol):
 
     async def close(self) -> None:
         """Release everything; what is held is emitted. No batch comes after this."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A filter that may have to wait for something before it can process a batch.
+
+    The batch is kept meanwhile, and what its input hands over after it; see `line.py`.
+    """
+
+    def prepare(self, batch: Batch) -> Wait | None:
+        """None when `process` can do its work at once, else what to wait for before it is called.
+
+        That ends by itself, within a deadline of the filter's own, and raises nothing; it may be cancelled, or never be
+        begun. Whatever became of it, `process` is next.
+        """
 
 
 class Output(Protocol):

@@ -98,6 +98,13 @@ class EngineKit:
         command = [*program, "-c", str(config), *flags]
         return Program(command, folder=self.folder, name=name, env={"PYTHONPATH": str(REPOSITORY)})
 
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def append(self, name: str, text: str) -> None:
+        with (self.folder / name).open("a") as file:
+            file.write(text)
+
     def lines(self, name: str) -> list[str]:
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []

@@ -1,0 +1,118 @@
+"""The line of one input before a filter that waits for something: batches go on in order, and none goes twice.
+
+A filter that needs something from elsewhere says what to wait for (`Prepares` in `plugin.py`). The batch's way through
+the filters, which is a generator, then stops before that filter and stands at the head of its input's line; what the
+input hands over meanwhile queues up behind it. One task per line waits and goes on; a line that is empty has none, and
+costs nothing. What stands in line is not acknowledged, counts as the input's memory, so that the input pauses at its
+limit, and keeps its buffer from being idle. `finish` waits no longer: the filters do what they can with what they have.
+Used from the event loop's thread only.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from agent.engine.buffer import InputBuffer, Ticket
+from agent.engine.plugin import Held, Wait
+from agent.engine.record import Batch
+from agent.engine.tracing import Look
+
+
+@dataclass(slots=True)
+class _Job:
+    """A batch on its way; `wait` is what it stands for now, if it has begun."""
+
+    way: Iterator[Batch | Wait]
+    tickets: tuple[Ticket, ...]
+    look: Look | None
+    size: int
+    wait: Wait | None = None
+    is_broken: bool = False
+
+
+class Line:
+    """`start` makes the task that waits."""
+
+    def __init__(self, buffer: InputBuffer, start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+        self._buffer = buffer
+        self._start = start
+        self._jobs: deque[_Job] = deque()
+        self.task: asyncio.Task[None] | None = None
+        """Runs while somebody stands in line."""
+
+    def take(self, way: Iterator[Batch | Wait], *tickets: Ticket, size: int, look: Look | None = None) -> None:
+        """Let a batch go its way, in this turn if nobody stands in line and it has nothing to wait for."""
+        job = _Job(way, tickets, look, size)
+        if not self._jobs:
+            job.wait = self._go(job)
+            if job.wait is None:
+                return
+        for ticket in tickets:
+            ticket.hold()
+        self._buffer.hold(size)
+        self._jobs.append(job)
+        if self.task is None:
+            self.task = self._start(self._work())
+
+    async def finish(self) -> None:
+        """Let everybody go on now."""
+        await asyncio.sleep(0)  # a task that is new has begun
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+        for job in list(self._jobs):
+            wait = job.wait or self._go(job)
+            while wait is not None:
+                wait.close()
+                wait = self._go(job)
+            self._leave(job)
+
+    async def _work(self) -> None:
+        try:
+            while self._jobs:
+                job = self._jobs[0]
+                wait, job.wait = job.wait or self._go(job), None
+                while wait is not None:
+                    await wait
+                    wait = self._go(job)
+                self._leave(job)
+                await asyncio.sleep(0)  # outputs have their turn
+        finally:
+            self.task = None
+
+    def _go(self, job: _Job) -> Wait | None:
+        """As far as it goes without waiting; what to wait for before the next step, None at the end."""
+        try:
+            for step in job.way:
+                if not isinstance(step, Batch):
+                    return step
+                self._buffer.append(step, *job.tickets, look=job.look)
+        except BaseException:
+            job.is_broken = True  # never acknowledged
+            raise
+        return None
+
+    def _leave(self, job: _Job) -> None:
+        self._jobs.remove(job)
+        if not job.is_broken:
+            for ticket in job.tickets:
+                ticket.release()
+        self._buffer.let_go(job.size)
+
+
+class Kept:
+    """What a filter keeps of one push, as `Held` has it."""
+
+    def __init__(self, emit: Callable[[Batch, list[Ticket]], None], ticket: Ticket, buffer: InputBuffer) -> None:
+        self._emit = emit
+        self._ticket = ticket
+        self._buffer = buffer
+
+    def emit(self, batch: Batch, others: Iterable[Held] = ()) -> None:
+        self._emit(batch, [self._ticket, *(other._ticket for other in others if isinstance(other, Kept))])
+
+    def release(self) -> None:
+        self._ticket.release()
+        self._buffer.let_go()
