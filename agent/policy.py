@@ -26,7 +26,16 @@ LEAST_MEMORY = 64_000_000
 """Fluent Bit takes some 35 MB before it has a record, most of it room for its threads' stacks."""
 
 _READ = frozenset(
-    {"parsers_file", "plugins_file", "streams_file", "script", "tls.ca_file", "tls.ca_path", "tls.crt_file"}
+    {
+        "kube_meta_preload_cache_dir",
+        "parsers_file",
+        "plugins_file",
+        "script",
+        "streams_file",
+        "tls.ca_file",
+        "tls.ca_path",
+        "tls.crt_file",
+    }
 )
 _READ_SUFFIXES = ("_file", ".file", "_path", ".path")
 _WRITTEN = frozenset({"db", "log_file", "storage.path", "store_dir", "unix_path", "upload_chunk_path"})

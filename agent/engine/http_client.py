@@ -1,6 +1,7 @@
-"""Just enough of an HTTP/1.1 client for outputs: one request at a time on an asyncio stream, answers bounded."""
+"""Just enough of an HTTP/1.1 client: one request at a time on an asyncio stream, answers bounded or piece by piece."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 MAX_BODY = 65536
@@ -35,6 +36,23 @@ class Connection:
 
     async def request(self, method: str, uri: str, headers: list[tuple[str, str]], body: bytes) -> Response:
         """Send a request and read its answer."""
+        status, fields, version = await self._ask(method, uri, headers, body)
+        answer, whole = await self._body(status, fields)
+        keep = whole and version == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
+        return Response(status, answer, keep)
+
+    async def stream(self, method: str, uri: str, headers: list[tuple[str, str]]) -> tuple[int, AsyncIterator[bytes]]:
+        """Send a request; the status, and the body of the answer as it comes. The connection is then of no more use."""
+        status, fields, _ = await self._ask(method, uri, headers, b"")
+        return status, self._pieces("chunked" in fields.get("transfer-encoding", "").lower())
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def _ask(
+        self, method: str, uri: str, headers: list[tuple[str, str]], body: bytes
+    ) -> tuple[int, dict[str, str], str]:
+        """Send a request and read the beginning of its answer: status, fields and version."""
         lines = [
             f"{method} {uri} HTTP/1.1",
             f"Content-Length: {len(body)}",
@@ -45,12 +63,7 @@ class Connection:
         status = 100
         while 100 <= status < 200:
             status, fields, version = await self._head()
-        answer, whole = await self._body(status, fields)
-        keep = whole and version == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
-        return Response(status, answer, keep)
-
-    def close(self) -> None:
-        self._writer.close()
+        return status, fields, version
 
     async def _head(self) -> tuple[int, dict[str, str], str]:
         line = await self._line()
@@ -90,13 +103,30 @@ class Connection:
             return await self._reader.readexactly(max(0, length)), True
         return await self._reader.read(self._max_body), False
 
+    async def _pieces(self, chunked: bool) -> AsyncIterator[bytes]:
+        if not chunked:
+            while data := await self._reader.read(65536):
+                yield data
+            return
+        while left := await self._chunk_size():
+            while left:
+                data = await self._reader.read(min(left, 65536))
+                if not data:
+                    raise EOFError("the server closed the connection in the middle of a chunk")
+                left -= len(data)
+                yield data
+            await self._line()
+
+    async def _chunk_size(self) -> int:
+        try:
+            return int((await self._line()).partition(";")[0], 16)
+        except ValueError:
+            raise ProtocolError("the answer's chunks are malformed") from None
+
     async def _chunks(self) -> tuple[bytes, bool]:
         body = b""
         while True:
-            try:
-                size = int((await self._line()).partition(";")[0], 16)
-            except ValueError:
-                raise ProtocolError("the answer's chunks are malformed") from None
+            size = await self._chunk_size()
             if size == 0:
                 while await self._line():
                     pass

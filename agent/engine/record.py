@@ -50,8 +50,8 @@ class Batch:
 
     def copy(self) -> "Batch":
         """The same records, to be changed on their own."""
-        metadata = None if self.metadata is None else [_copy(about) for about in self.metadata]
-        records = [_copy(record) for record in self.records]
+        metadata = None if self.metadata is None else [copied(about) for about in self.metadata]
+        records = [copied(record) for record in self.records]
         return Batch(self.tag, list(self.times), records, metadata, self.size, self.signal)
 
     def keep(self, indexes: Iterable[int]) -> "Batch":
@@ -69,7 +69,8 @@ class Batch:
         )
 
 
-def _copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A JSON-like value, to be changed on its own."""
     if type(value) is dict:
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if type(value) is list else value
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if type(value) is list else value
