@@ -155,19 +155,22 @@ class Builder:
 
     def _processors(self, section: Section, owner: str) -> Iterator[FilterPart]:
         for number, processor in enumerate(section.processors):
-            name = f"{owner}.{processor.name}.{number}"
+            name, signal = f"{owner}.{processor.name}.{number}", processor.signal or "logs"
             registry = processors if (processor.name or "").lower() in processors else filters
-            given = processor.find("condition")
-            plain = replace(processor, properties=tuple(p for p in processor.properties if p.name != "condition"))
+            given = processor.find("condition") if signal == "logs" else None
+            plain = replace(processor, properties=tuple(p for p in processor.properties if p is not given))
             try:
                 when = condition(given.value) if given is not None else None
             except InvalidProperty as error:
                 self._fault(processor, str(error), "condition")
                 continue
             made = self._make(registry, plain, name, may_emit=False)
-            if processor.signal != "logs":
-                self._fault(processor, f"processors of {processor.signal} are not implemented by the embedded engine")
-            elif made is not None:
+            if made is None:
+                continue
+            taken = registry.find(processor.name or "").signals
+            if signal not in taken:
+                self._fault(processor, f"it is for {' and '.join(sorted(taken))}, and cannot process {signal}", "name")
+            else:
                 plugin, context, _ = made
                 yield FilterPart(
                     name=name,

@@ -21,8 +21,10 @@ Hold: TypeAlias = Callable[[Passed], Held]
 
 
 def processed(batch: Batch, processors: Iterable[FilterPart]) -> Batch:
-    """What the processors of an input or output make of a batch; they cannot emit."""
+    """What the processors of an input or output make of a batch, those of its signal; they cannot emit."""
     for processor in processors:
+        if processor.section.signal != batch.signal:
+            continue
         batch = _run(processor, batch, _NO_EMITTER) if processor.condition is None else _run_where(processor, batch)
     return batch
 

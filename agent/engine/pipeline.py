@@ -145,8 +145,9 @@ class Pipeline:
         if look is not None:
             look.read(batch)
         if batch.signal != "logs":
-            if part.settings.routable:
-                buffer.append(batch, ticket)
+            result = processed(batch, part.processors)
+            if part.settings.routable and result.records:
+                buffer.append(result, ticket)
         elif part.settings.routable:
             hold = self._hold_for(part, ticket, look)
             way = filtered(processed(batch, part.processors), self._filters, hold, look)

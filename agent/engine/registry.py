@@ -27,7 +27,7 @@ PACKAGES = ("agent.engine.inputs", "agent.engine.filters", "agent.engine.outputs
 class Registration(Generic[Plugin]):
     """One plugin: its Config class, how to make an instance, Fluent Bit's properties that it refuses by name.
 
-    `signals` are what an output takes.
+    `signals` are what an output or a processor takes; a filter takes logs.
     """
 
     name: str
