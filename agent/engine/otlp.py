@@ -1,4 +1,5 @@
-"""Log records as a request of OTLP, in protobuf (pure). Needs the extra `otlp`; imported where a plugin is used.
+"""Log records as a request of OTLP, in protobuf, and what requests of every signal have in common (pure). Needs the
+extra `otlp`; imported where a plugin is used.
 
 The body of a record is what its body key has, else all of it; what its metadata says under `otlp` (times, severity,
 trace, attributes), as the OTLP input keeps it, is said again, with its `resource` and `scope`. Other metadata becomes
@@ -18,6 +19,7 @@ from agent.engine.record import Batch, Record
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _FIXED64 = range(1 << 64)
+_FIXED32 = range(1 << 32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +50,32 @@ def logs_request(batch: Batch, start: int, end: int, shape: LogShape) -> bytes:
 def _group(request: ExportLogsServiceRequest, resource: object, scope: object) -> ScopeLogs:
     """A place for log records of that resource and scope, as the OTLP input keeps them."""
     made = request.resource_logs.add()
-    made.resource.SetInParent()
     logs = made.scope_logs.add()
-    logs.scope.SetInParent()
-    if isinstance(resource, dict):
-        made.schema_url = _text(resource.get("schema_url"))
-        made.resource.attributes.extend(_pairs(_map(resource.get("attributes"))))
-    if isinstance(scope, dict):
-        logs.schema_url = _text(scope.get("schema_url"))
-        logs.scope.name, logs.scope.version = _text(scope.get("name")), _text(scope.get("version"))
-        logs.scope.attributes.extend(_pairs(_map(scope.get("attributes"))))
+    fill_resource(made, resource)
+    fill_scope(logs, scope)
     return logs
+
+
+def fill_resource(message: Any, resource: object) -> None:
+    """Say in a message such as `ResourceLogs` what metadata says of the resource; it is there, whatever that is."""
+    message.resource.SetInParent()
+    if isinstance(resource, dict):
+        message.schema_url = _text(resource.get("schema_url"))
+        _fill_attributes(message.resource, resource)
+
+
+def fill_scope(message: Any, scope: object) -> None:
+    """The same of the scope, in a message such as `ScopeLogs`."""
+    message.scope.SetInParent()
+    if isinstance(scope, dict):
+        message.schema_url = _text(scope.get("schema_url"))
+        message.scope.name, message.scope.version = _text(scope.get("name")), _text(scope.get("version"))
+        _fill_attributes(message.scope, scope)
+
+
+def _fill_attributes(message: Any, owner: Record) -> None:
+    message.attributes.extend(pairs(_map(owner.get("attributes"))))
+    message.dropped_attributes_count = whole(owner.get("dropped_attributes_count"), _FIXED32)
 
 
 def _text(value: object) -> str:
@@ -83,20 +100,20 @@ def _fill(log: LogRecord, when: int, record: Record, metadata: Record, shape: Lo
             if name in record:
                 said.setdefault(key, record[name])
         flags, attributes = metadata.get("TraceFlags"), metadata
-    log.time_unix_nano = _whole(said.get("timestamp"), _FIXED64) or max(0, when)
-    log.observed_time_unix_nano = _whole(said.get("observed_timestamp"), _FIXED64)
-    log.severity_number = _whole(said.get("severity_number"), range(25))  # type: ignore[assignment]  # an enum's number
-    log.flags = _whole(flags, range(1 << 32))
+    log.time_unix_nano = whole(said.get("timestamp"), _FIXED64) or max(0, when)
+    log.observed_time_unix_nano = whole(said.get("observed_timestamp"), _FIXED64)
+    log.severity_number = whole(said.get("severity_number"), range(25))  # type: ignore[assignment]  # an enum's number
+    log.flags = whole(flags, _FIXED32)
     if isinstance(text := said.get("severity_text"), str):
         log.severity_text = text
-    log.trace_id, log.span_id = _identity(said.get("trace_id"), 16), _identity(said.get("span_id"), 8)
+    log.trace_id, log.span_id = identity(said.get("trace_id"), 16), identity(said.get("span_id"), 8)
     if isinstance(attributes, dict):
-        log.attributes.extend(_pairs(attributes))
+        log.attributes.extend(pairs(attributes))
     for find, taken in shape.bodies:
         if (body := find(record)) is not MISSING:
             log.body.CopyFrom(any_value(body))
             if shape.rest_as_attributes:
-                log.attributes.extend(_pairs({key: value for key, value in record.items() if key != taken}))
+                log.attributes.extend(pairs({key: value for key, value in record.items() if key != taken}))
             return
     log.body.CopyFrom(any_value(record))
 
@@ -118,22 +135,24 @@ def any_value(value: Any) -> AnyValue:
             made.string_value = value.encode("utf-8", "replace").decode()
         case dict():
             made.kvlist_value.SetInParent()
-            made.kvlist_value.values.extend(_pairs(value))
+            made.kvlist_value.values.extend(pairs(value))
         case list():
             made.array_value.SetInParent()
             made.array_value.values.extend(map(any_value, value))
     return made
 
 
-def _pairs(record: Record) -> list[KeyValue]:
+def pairs(record: Record) -> list[KeyValue]:
+    """A map as attributes."""
     return [KeyValue(key=str(key).encode("utf-8", "replace").decode(), value=any_value(record[key])) for key in record]
 
 
-def _whole(value: object, within: range) -> int:
+def whole(value: object, within: range) -> int:
+    """The value where it is a whole number in that range, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value in within else 0
 
 
-def _identity(value: object, size: int) -> bytes:
+def identity(value: object, size: int) -> bytes:
     """An id of that many bytes from its hexadecimal digits; none where they are not."""
     try:
         found = bytes.fromhex(value) if isinstance(value, str) else b""

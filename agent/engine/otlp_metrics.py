@@ -2,7 +2,8 @@
 
 A sum that only grows is a counter, another one a gauge; buckets add up, as points have them. Attributes of a data point
 are its labels; those of the resource are none, as in Fluent Bit, but tell senders apart: each has its own `source`.
-Deltas and exponential histograms are no points.
+Deltas and exponential histograms are no points. What OTLP says besides (unit, start, resource, scope) is in a point's
+metadata, for who sends it on.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,8 +11,6 @@ from itertools import accumulate
 from typing import Any
 
 import orjson
-from google.protobuf.json_format import ParseDict, ParseError
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
@@ -23,31 +22,24 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     SummaryDataPoint,
 )
 
-from agent.engine.otlp_reader import value_of
-from agent.engine.points import number
+from agent.engine.otlp_reader import read_request, value_of, whose_of
+from agent.engine.points import METADATA, number
 from agent.engine.record import Record
 
 
-def read_metrics(data: bytes, *, is_json: bool) -> ExportMetricsServiceRequest:
-    """The request in a body. Raises ValueError."""
-    try:
-        if is_json:
-            return ParseDict(orjson.loads(data), ExportMetricsServiceRequest(), ignore_unknown_fields=True)
-        return ExportMetricsServiceRequest.FromString(data)
-    except (DecodeError, ParseError, TypeError, AttributeError) as error:
-        raise ValueError(f"the body is no request of OTLP: {error}") from None
-
-
-def points_of(request: ExportMetricsServiceRequest, *, now: int, source: str) -> Iterator[tuple[int, Record]]:
-    """Every point with its time, or `now`. Raises ValueError for a metric that cannot be points."""
+def read_points(data: bytes, *, is_json: bool, now: int, source: str) -> Iterator[tuple[int, Record, Record]]:
+    """Time (or `now`), point and metadata of each data point. Raises ValueError, also for what cannot be points."""
+    request = read_request(ExportMetricsServiceRequest, data, is_json=is_json)
     for resource in request.resource_metrics:
-        whose = ",".join(f"{key}={value}" for key, value in sorted(_labels(resource.resource.attributes).items()))
+        told = ",".join(f"{key}={value}" for key, value in sorted(_labels(resource.resource.attributes).items()))
         for scope in resource.scope_metrics:
+            whose = whose_of(resource, scope)
             for metric in scope.metrics:
-                yield from _points(metric, now, f"{source} {whose}" if whose else source)
+                for when, point, own in _points(metric, now, f"{source} {told}" if told else source):
+                    yield when, point, {METADATA: own} | whose
 
 
-def _points(metric: Metric, now: int, source: str) -> Iterator[tuple[int, Record]]:
+def _points(metric: Metric, now: int, source: str) -> Iterator[tuple[int, Record, Record]]:
     kind = metric.WhichOneof("data")
     if kind is None:
         return
@@ -62,8 +54,20 @@ def _points(metric: Metric, now: int, source: str) -> Iterator[tuple[int, Record
     about = {"name": metric.name, "type": shown, "help": metric.description}
     for one in data.data_points:
         if not one.flags & DataPointFlags.Value("DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK"):
-            value = _VALUES[kind](one)
-            yield one.time_unix_nano or now, {**about, "labels": _labels(one.attributes), "source": source, **value}
+            point = {**about, "labels": _labels(one.attributes), "source": source, **_VALUES[kind](one)}
+            yield one.time_unix_nano or now, point, _own(metric.unit, kind, one)
+
+
+def _own(unit: str, kind: str, one: Any) -> Record:
+    """What a point has no place for."""
+    own: Record = {"unit": unit} if unit else {}
+    if one.start_time_unix_nano:
+        own["start"] = one.start_time_unix_nano
+    if kind in ("gauge", "sum"):
+        own |= {"kind": kind} | ({"is_int": True} if one.WhichOneof("value") == "as_int" else {})
+    if kind == "histogram":
+        own |= {name: getattr(one, name) for name in ("min", "max") if one.HasField(name)}
+    return own
 
 
 def _number(one: NumberDataPoint) -> Record:

@@ -1,73 +1,85 @@
-"""A request of OTLP, in protobuf or JSON, as log records (pure). Needs the extra `otlp`; imported where it is used.
+"""Requests of OTLP, in protobuf or JSON, and those of logs as records (pure). Needs the extra `otlp`; imported where it
+is used.
 
 The body becomes the record where it is a map, else the value of one key. Times, severity, trace and attributes are
 kept in the metadata under `otlp`, as Fluent Bit keeps them, and beside it the record's `resource` and `scope`, where
-they say anything. Ids are hexadecimal text, bytes are base64 text.
+they say anything; so have spans and metrics. Ids are hexadecimal text, bytes are base64 text.
 """
 
 import base64
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from google.protobuf.json_format import ParseDict, ParseError
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from agent.engine.record import Record
 
-_NAMES = {"traceId": "trace_id", "spanId": "span_id"}
+_IDS = ("traceId", "trace_id", "spanId", "span_id", "parentSpanId", "parent_span_id")
+
+AnyRequest = TypeVar("AnyRequest", bound=Message)
 
 
-def read_protobuf(data: bytes) -> ExportLogsServiceRequest:
-    """Raises ValueError."""
+def read_request(kind: type[AnyRequest], data: bytes, *, is_json: bool) -> AnyRequest:
+    """The request in a body, in protobuf or in OTLP's JSON, in which ids are hexadecimal. Raises ValueError."""
     try:
-        return ExportLogsServiceRequest.FromString(data)
-    except DecodeError as error:
+        if not is_json:
+            return kind.FromString(data)
+        document = orjson.loads(data)
+        _ids_to_base64(document)
+        return ParseDict(document, kind(), ignore_unknown_fields=True)
+    except (DecodeError, ParseError, TypeError, AttributeError) as error:
         raise ValueError(f"the body is no request of OTLP: {error}") from None
 
 
-def read_json(data: bytes) -> ExportLogsServiceRequest:
-    """The same of OTLP's JSON, in which ids are hexadecimal and not base64. Raises ValueError."""
-    document = orjson.loads(data)
-    try:
-        for log in _logs_in(document):
-            for pair in _NAMES.items():
-                for name in pair:
-                    if log.get(name):
-                        log[name] = base64.b64encode(bytes.fromhex(log[name])).decode()
-        return ParseDict(document, ExportLogsServiceRequest(), ignore_unknown_fields=True)
-    except (ParseError, TypeError, AttributeError) as error:
-        raise ValueError(f"the body is no request of OTLP: {error}") from None
+def _ids_to_base64(document: Any) -> None:
+    """Names of attributes are values in OTLP's JSON, so what is called as an id is one."""
+    left = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            for name in _IDS:
+                if value.get(name):
+                    value[name] = base64.b64encode(bytes.fromhex(value[name])).decode()
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
 
 
-def _logs_in(document: Any) -> Iterator[Any]:
-    for resource in _each(document, "resourceLogs", "resource_logs"):
-        for scope in _each(resource, "scopeLogs", "scope_logs"):
-            yield from _each(scope, "logRecords", "log_records")
-
-
-def _each(value: Any, *names: str) -> Iterable[Any]:
-    return next((found for name in names if (found := value.get(name))), ())
-
-
-def records_of(
-    request: ExportLogsServiceRequest, *, now: int, body_key: str | None, metadata_key: str
+def read_logs(
+    data: bytes, *, is_json: bool, now: int, body_key: str | None, metadata_key: str
 ) -> Iterator[tuple[int, Record, Record]]:
-    """Time, record and metadata of each log record; a time that it does not say is when it was observed, or `now`."""
+    """Time, record and metadata of each log record; a time that it does not say is when it was observed, or `now`.
+
+    Raises ValueError.
+    """
+    request = read_request(ExportLogsServiceRequest, data, is_json=is_json)
     for resource in request.resource_logs:
-        about: Record = {}
-        if attributes := _map(resource.resource.attributes):
-            about["resource"] = {"attributes": attributes} | _said("schema_url", resource.schema_url)
         for scope in resource.scope_logs:
-            whose = dict(about)
-            if said := _scope(scope.scope) | _said("schema_url", scope.schema_url):
-                whose["scope"] = said
+            whose = whose_of(resource, scope)
             for log in scope.log_records:
                 when = log.time_unix_nano or log.observed_time_unix_nano or now
                 yield when, _record(log, body_key), {metadata_key: _own(log)} | whose
+
+
+def whose_of(resource: Any, scope: Any) -> Record:
+    """What metadata says of the resource and the scope that a log record, a span or a metric is under.
+
+    The arguments are OTLP's messages of what is of one resource (`ResourceLogs`), and of one scope (`ScopeLogs`).
+    """
+    of_resource = _attributes(resource.resource) | _said("schema_url", resource.schema_url)
+    named = _said("name", scope.scope.name) | _said("version", scope.scope.version)
+    of_scope = named | _attributes(scope.scope) | _said("schema_url", scope.schema_url)
+    return _said("resource", of_resource) | _said("scope", of_scope)
+
+
+def _attributes(owner: Any) -> Record:
+    said = _said("attributes", map_of(owner.attributes))
+    return said | _said("dropped_attributes_count", owner.dropped_attributes_count)
 
 
 def _record(log: LogRecord, body_key: str | None) -> Record:
@@ -80,21 +92,17 @@ def _record(log: LogRecord, body_key: str | None) -> Record:
 def _own(log: LogRecord) -> Record:
     own = _said("observed_timestamp", log.observed_time_unix_nano) | _said("timestamp", log.time_unix_nano)
     own |= _said("severity_number", int(log.severity_number)) | _said("severity_text", log.severity_text)
-    own |= _said("attributes", _map(log.attributes))
+    own |= _said("attributes", map_of(log.attributes))
     own |= _said("trace_id", log.trace_id.hex()) | _said("span_id", log.span_id.hex())
     return own | {"trace_flags": log.flags}
-
-
-def _scope(scope: InstrumentationScope) -> Record:
-    said = _said("name", scope.name) | _said("version", scope.version)
-    return said | _said("attributes", _map(scope.attributes))
 
 
 def _said(name: str, value: Any) -> Record:
     return {name: value} if value else {}
 
 
-def _map(pairs: Iterable[KeyValue]) -> Record:
+def map_of(pairs: Iterable[KeyValue]) -> Record:
+    """Attributes as a map."""
     return {pair.key: value_of(pair.value) for pair in pairs}
 
 
@@ -106,7 +114,7 @@ def value_of(value: AnyValue) -> Any:
         case "array_value":
             return [value_of(item) for item in value.array_value.values]
         case "kvlist_value":
-            return _map(value.kvlist_value.values)
+            return map_of(value.kvlist_value.values)
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
         case kind:

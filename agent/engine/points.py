@@ -19,6 +19,9 @@ from typing import TypeAlias
 from agent.engine.metrics import Histogram, Sample
 from agent.engine.record import Batch, Record
 
+METADATA = "otlp"
+"""Key, in the metadata of a point, of what OTLP says and points have no place for."""
+
 Number: TypeAlias = int | float | str
 Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -28,6 +31,11 @@ def number(value: float) -> Number:
     if not isfinite(value):
         return "NaN" if isnan(value) else "+Inf" if value > 0 else "-Inf"
     return int(value) if value == int(value) else value
+
+
+def count_of(value: Number) -> int:
+    """How many; what a page that was scraped has there may be no whole number."""
+    return int(count) if isfinite(count := float(value)) and count > 0 else 0
 
 
 def point(sample: Sample, source: str) -> Record:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Record: TypeAlias = dict[str, Any]
-Signal: TypeAlias = Literal["logs", "metrics"]
+Signal: TypeAlias = Literal["logs", "metrics", "traces"]
 
 NANOSECONDS = 1_000_000_000
 
@@ -23,7 +23,8 @@ class Batch:
 
     `times` and `records` have the same length; `metadata` is None while every record's is empty, else has that length
     too. `size` is the number of bytes that the records came from: a measure for limits and metrics, not an exact one.
-    Of signal `metrics` each record is a point (`agent.engine.points`); only some outputs take those, and no filter.
+    Of signal `metrics` each record is a point (`agent.engine.points`), of `traces` a span (`agent.engine.spans`); only
+    some outputs take those, and no filter.
     `origin` is the plugin and the instance that the records came in by; outputs are told it.
     """
 

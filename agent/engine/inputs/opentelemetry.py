@@ -1,18 +1,19 @@
-"""Input `opentelemetry`: logs and metrics over OTLP, in protobuf or JSON by HTTP. Needs the extra `otlp`.
+"""Input `opentelemetry`: logs, metrics and traces over OTLP, in protobuf or JSON by HTTP. Needs the extra `otlp`.
 
-The answer says that they are taken: in memory, or on disk where `storage.type` is filesystem. Traces are refused with
-501, which senders do not repeat.
+The answer says that they are taken: in memory, or on disk where `storage.type` is filesystem.
 """
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from agent.engine.config import BOOLEAN, INTEGER, STRING, InvalidProperty, option
 from agent.engine.http_input import HTTP_REFUSED, HttpOptions, HttpReceiver, Refusal
 from agent.engine.http_requests import Request
 from agent.engine.plugin import Context, Inlet
 from agent.engine.points import size
-from agent.engine.record import Batch
+from agent.engine.record import Batch, Record, Signal
 from agent.engine.registry import inputs
 
 _NOT_IN_TAG = re.compile(r"[^A-Za-z0-9_.]")
@@ -33,17 +34,28 @@ _REFUSED = (*HTTP_REFUSED, "tag_key", "raw_traces", "profiles_support", "encode_
 
 @inputs.register("opentelemetry", OpentelemetryInputConfig, refused=_REFUSED)
 class OpentelemetryInput:
-    """Takes logs and metrics over OTLP."""
+    """Takes logs, metrics and traces over OTLP."""
 
     def __init__(self, config: OpentelemetryInputConfig, context: Context) -> None:
         try:
-            from agent.engine import otlp_metrics, otlp_reader  # here, so that others need neither the extra nor this
+            from agent.engine import (
+                otlp_metrics,
+                otlp_reader,
+                otlp_spans,
+            )  # here, so that others need neither the extra
         except ImportError:
             raise InvalidProperty("name", "needs OTLP's messages; install 'headrace[otlp]'") from None
         self._config = config
         self._context = context
-        self._reader = otlp_reader
-        self._metrics = otlp_metrics
+        self._readers: dict[str, tuple[Signal, Callable[..., Iterable[tuple[int, Record, Record]]], dict[str, Any]]] = {
+            "/v1/logs": (
+                "logs",
+                otlp_reader.read_logs,
+                {"body_key": config.logs_body_key, "metadata_key": config.logs_metadata_key},
+            ),
+            "/v1/metrics": ("metrics", otlp_metrics.read_points, {"source": context.name}),
+            "/v1/traces": ("traces", otlp_spans.read_spans, {}),
+        }
         self._receiver = HttpReceiver(config, config.port, context, self._batches)
         self.listener = self._receiver.listener
 
@@ -61,39 +73,20 @@ class OpentelemetryInput:
         await self.listener.close()
 
     def _batches(self, request: Request) -> list[Batch]:
-        """The log records or points of a request. Raises ValueError, and then none of them is taken."""
-        config, path = self._config, request.path.partition("?")[0]
-        if path == "/v1/traces":
-            raise Refusal(501, "traces are not implemented by the embedded engine")
-        if path not in ("/v1/logs", "/v1/metrics"):
-            raise Refusal(404, f"{path} is not served here; /v1/logs and /v1/metrics are")
+        """What a request has, as one batch. Raises ValueError, and then none of it is taken."""
+        path = request.path.partition("?")[0]
+        if path not in self._readers:
+            raise Refusal(404, f"{path} is not served here; {', '.join(self._readers)} are")
         if request.method != "POST":
             raise ValueError("invalid HTTP method")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in ("application/x-protobuf", "application/json"):
             raise ValueError(f"Content-Type {kind!r} is none of OTLP's")
         body, is_json = self._receiver.plain(request), kind == "application/json"
-        tag = _NOT_IN_TAG.sub("_", path.removeprefix("/")) if config.tag_from_uri else self._context.tag
-        batch = self._logs(tag, body, is_json) if path == "/v1/logs" else self._points(tag, body, is_json)
-        return [batch] if batch.records else []
-
-    def _logs(self, tag: str, body: bytes, is_json: bool) -> Batch:
-        found = self._reader.read_json(body) if is_json else self._reader.read_protobuf(body)
-        batch = Batch(tag, metadata=[], size=len(body))
-        assert batch.metadata is not None
-        for when, record, metadata in self._reader.records_of(
-            found,
-            now=self._context.clock(),
-            body_key=self._config.logs_body_key,
-            metadata_key=self._config.logs_metadata_key,
-        ):
-            batch.times.append(when)
-            batch.records.append(record)
-            batch.metadata.append(metadata)
-        return batch
-
-    def _points(self, tag: str, body: bytes, is_json: bool) -> Batch:
-        request = self._metrics.read_metrics(body, is_json=is_json)
-        found = list(self._metrics.points_of(request, now=self._context.clock(), source=self._context.name))
-        points = [one for _, one in found]
-        return Batch(tag, [when for when, _ in found], points, None, size(points), "metrics")
+        signal, read, options = self._readers[path]
+        found = list(read(body, is_json=is_json, now=self._context.clock(), **options))
+        if not found:
+            return []
+        times, records, metadata = (list(column) for column in zip(*found, strict=True))
+        tag = _NOT_IN_TAG.sub("_", path.removeprefix("/")) if self._config.tag_from_uri else self._context.tag
+        return [Batch(tag, times, records, metadata, size(records) if signal == "metrics" else len(body), signal)]

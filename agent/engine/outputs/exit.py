@@ -17,7 +17,7 @@ class ExitConfig:
     time_count: int = option(INTEGER, -1, help="seconds before the stop, which comes with the next chunk")
 
 
-@outputs.register("exit", ExitConfig, signals=("logs", "metrics"))
+@outputs.register("exit", ExitConfig, signals=("logs", "metrics", "traces"))
 class Exit:
     """Stops the engine."""
 

@@ -15,7 +15,7 @@ class NullConfig:
     format: str = option(STRING, "json", help="taken; has no effect")
 
 
-@outputs.register("null", NullConfig, signals=("logs", "metrics"))
+@outputs.register("null", NullConfig, signals=("logs", "metrics", "traces"))
 class Null:
     """Throws records away."""
 

@@ -1,63 +1,42 @@
-"""Output `opentelemetry`: posts logs to an OTLP receiver, in protobuf over HTTP. Needs the extra `otlp`.
+"""Output `opentelemetry`: posts logs, metrics and traces to an OTLP receiver, in protobuf over HTTP. Needs the extra
+`otlp`.
 
-2xx up to 205 is delivered; 408, 429 and everything outside 4xx is tried again; other 4xx are refusals, and the chunk is
-dropped.
+A chunk of logs is sent in requests of `batch_size` records, any other one in one request.
 """
 
+import gzip
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.engine.accessor import accessor, parse_path
-from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, InvalidProperty, included, option
+from agent.engine.config import BOOLEAN, INTEGER, STRING, InvalidProperty, included, option
 from agent.engine.plugin import Context, Result
+from agent.engine.posting import POSTING_REFUSED, Posting, PostingOptions
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
-from agent.engine.upstream import (
-    REFUSED,
-    ConnectionOptions,
-    HttpUpstream,
-    Upstream,
-    basic_auth,
-    check_headers,
-    gzipped,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpentelemetryConfig:
     """What the opentelemetry output takes."""
 
-    host: str = option(STRING, "127.0.0.1", help="the receiver's name or address")
-    port: int = option(INTEGER, 80, help="the receiver's port")
-    logs_uri: str = option(STRING, "/v1/logs", help="path of the request")
+    logs_uri: str = option(STRING, "/v1/logs", help="path of a request with logs")
+    metrics_uri: str = option(STRING, "/v1/metrics", help="path of a request with metrics")
+    traces_uri: str = option(STRING, "/v1/traces", help="path of a request with traces")
     logs_body_key: str | None = option(
         STRING, help="key or record accessor of the body; else it is log, message or the whole record"
     )
     logs_body_key_attributes: bool = option(BOOLEAN, False, help="keep what is beside the body as attributes")
     logs_metadata_key: str = option(STRING, "otlp", help="key of OTLP's own fields in the metadata")
-    batch_size: int = option(INTEGER, 1000, help="most records of a request")
+    batch_size: int = option(INTEGER, 1000, help="most log records of a request")
     compress: str | None = option(STRING, choices=("gzip",), help="compression of the body")
-    header: tuple[tuple[str, str], ...] = option(PAIR, repeated=True, help="a header's name and value")
-    http_user: str | None = option(STRING, help="user for basic authentication")
-    http_passwd: str = option(STRING, "", help="password for basic authentication")
-    log_response_payload: bool = option(BOOLEAN, True, help="log what the receiver answers with an error")
-    connection: ConnectionOptions = included(ConnectionOptions)
+    posting: PostingOptions = included(PostingOptions)
 
 
 _REFUSED = (
-    *REFUSED,
-    "add_label",
+    *POSTING_REFUSED,
     "http2",
     "grpc",
-    "proxy",
-    "aws_auth",
-    "aws_service",
-    "aws_region",
-    "aws_sts_endpoint",
-    "aws_role_arn",
-    "aws_external_id",
-    "aws_profile",
-    "metrics_uri",
-    "traces_uri",
     "profiles_uri",
     "grpc_logs_uri",
     "grpc_metrics_uri",
@@ -82,63 +61,61 @@ _REFUSED = (
 )
 
 
-@outputs.register("opentelemetry", OpentelemetryConfig, refused=_REFUSED)
+@outputs.register("opentelemetry", OpentelemetryConfig, refused=_REFUSED, signals=("logs", "metrics", "traces"))
 class Opentelemetry:
-    """Posts logs to an OTLP receiver."""
+    """Posts logs, metrics and traces to an OTLP receiver."""
 
     def __init__(self, config: OpentelemetryConfig, context: Context) -> None:
         try:
-            from agent.engine import otlp  # here, so that others need neither the extra nor its imports
+            from agent.engine import otlp, otlp_points, otlp_spans  # here, so that others do not need the extra
         except ImportError:
             raise InvalidProperty("name", "needs OTLP's messages; install 'headrace[otlp]'") from None
         if config.batch_size < 1:
             raise InvalidProperty("batch_size", "expected at least 1")
-        check_headers(config.header)
         keys = ["$log", "$message"] if config.logs_body_key is None else [config.logs_body_key]
         try:
             bodies = [(accessor(key), _top_key(key)) for key in keys]
         except ValueError as error:
             raise InvalidProperty("logs_body_key", str(error)) from None
         self._config = config
-        self._request = otlp.logs_request
+        self._labels = dict(config.posting.add_label)
+        self._logs = otlp.logs_request
+        self._points = otlp_points.points_request
+        self._spans = otlp_spans.spans_request
         self._shape = otlp.LogShape(
             bodies=bodies,
             rest_as_attributes=config.logs_body_key_attributes,
             metadata_key=config.logs_metadata_key,
         )
-        self._server = HttpUpstream(Upstream(config.host, config.port, config.connection), context.log)
-        self._uri = config.logs_uri if config.logs_uri.startswith("/") else f"/{config.logs_uri}"
-        self._headers = [
-            self._server.host_header,
-            ("Content-Type", "application/x-protobuf"),
-            ("User-Agent", "Fluent-Bit"),
-            *([basic_auth(config.http_user, config.http_passwd)] if config.http_user is not None else []),
-            *config.header,
-        ]
+        self._uris = {"logs": config.logs_uri, "metrics": config.metrics_uri, "traces": config.traces_uri}
+        headers = [("Content-Type", "application/x-protobuf")]
+        if config.compress:
+            headers.append(("Content-Encoding", config.compress))
+        self._server = Posting(config.posting, context.log, headers)
 
     async def open(self) -> None:
         self._server.open()
 
     async def write(self, batch: Batch) -> Result:
-        step = self._config.batch_size
-        for start in range(0, len(batch), step):
-            body = self._request(batch, start, min(start + step, len(batch)), self._shape)
-            headers = self._headers
-            if self._config.compress:
-                body, headers = gzipped(body, headers)
-            result = await self._server.deliver(
-                self._uri,
-                headers,
-                body,
-                delivered=range(200, 206),
-                log_answer=self._config.log_response_payload,
-            )
+        for body in self._bodies(batch):
+            sent = gzip.compress(body, 6) if self._config.compress else body
+            result = await self._server.post(self._uris[batch.signal], sent)
             if result is not Result.OK:
                 return result
         return Result.OK
 
     async def close(self) -> None:
         self._server.close()
+
+    def _bodies(self, batch: Batch) -> Iterator[bytes]:
+        if batch.signal == "metrics":
+            yield self._points(batch, self._labels)
+        elif batch.signal == "traces":
+            yield self._spans(batch)
+        else:
+            step = self._config.batch_size
+            for start in range(0, len(batch), step):
+                yield self._logs(batch, start, min(start + step, len(batch)), self._shape)
 
 
 def _top_key(text: str) -> str | None:

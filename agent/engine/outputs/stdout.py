@@ -10,6 +10,7 @@ from agent.engine.encode import DATE_FORMATS, JSON_FORMATS, JsonFormat, metrics_
 from agent.engine.plugin import Context, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
+from agent.engine.span_text import spans_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class StdoutConfig:
     )
 
 
-@outputs.register("stdout", StdoutConfig, signals=("logs", "metrics"))
+@outputs.register("stdout", StdoutConfig, signals=("logs", "metrics", "traces"))
 class Stdout:
     """Prints records."""
 
@@ -44,6 +45,8 @@ class Stdout:
     async def write(self, batch: Batch) -> Result:
         if batch.signal == "metrics":
             data = metrics_text(batch)
+        elif batch.signal == "traces":
+            data = spans_text(batch)
         elif self._format == "msgpack":
             data = "".join(_notation(batch, at) for at in range(len(batch))).encode("utf-8", "replace")
         else:

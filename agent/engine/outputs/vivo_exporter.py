@@ -1,12 +1,13 @@
 """Output `vivo_exporter`: keeps the newest chunks for whoever comes and reads them over HTTP.
 
-`/api/v1/logs` gives one JSON document per chunk, and in headers which ids these are and which comes next. `from` and
-`to` (ids, both included) and `limit` choose among them; Fluent Bit 5.1.1 does not look at these. The oldest go when
-there is no room. A chunk is delivered when it is kept, read or not. What is kept belongs to the address: it stays over
-a reload.
+`/api/v1/logs`, `/api/v1/metrics` and `/api/v1/traces` give the JSON of each chunk of that signal, and in headers which
+ids these are and which comes next. `from` and `to` (ids, both included) and `limit` choose among them; Fluent Bit 5.1.1
+does not look at these. The oldest go when there is no room. A chunk is delivered when it is kept, read or not. What is
+kept belongs to the address: it stays over a reload.
 """
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -14,8 +15,10 @@ from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty,
 from agent.engine.encode import json_text
 from agent.engine.http_server import JSON, HttpServer, Reply
 from agent.engine.plugin import Context, PluginError, Result
-from agent.engine.record import Batch
+from agent.engine.points_document import points_documents
+from agent.engine.record import Batch, Record, Signal
 from agent.engine.registry import outputs
+from agent.engine.spans import as_document
 from agent.engine.upstream import REFUSED, check_headers
 
 _REFUSED = (
@@ -36,8 +39,7 @@ _REFUSED = (
     "buffer_chunk_size",
     "max_connections",
 )
-_NOTHING_YET = ("/api/v1/metrics", "/api/v1/traces")
-"""Streams that stay empty: of signals that this output does not take here."""
+_SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ class _Page:
     """What one address shows."""
 
     def __init__(self) -> None:
-        self.logs = Queue(0)
+        self.queues = {f"/api/v1/{signal}": Queue(0) for signal in _SIGNALS}
         self.forgets = False
         self.holders = 0
         self.server = HttpServer(self._answer)
@@ -95,27 +97,25 @@ class _Page:
         path, _, query = target.partition("?")
         if path == "/":
             return 200, "text/plain", b"Fluent Bit Vivo Exporter\n"
-        if path != "/api/v1/logs" and path not in _NOTHING_YET:
+        if path not in self.queues:
             return 404, JSON, b""
         if method == "OPTIONS":
             return 200, JSON, b"", self._headers()
         if method not in ("GET", "HEAD"):
             return 405, JSON, b""
-        if path in _NOTHING_YET:
-            return 200, JSON, b"", {**self._headers(), "vivo-stream-next-id": "0"}
         try:
             asked = {name: _id(name, text) for name, text in parse_qsl(query, keep_blank_values=True)}
         except ValueError as error:
             return 400, JSON, json_text({"error": str(error)}), self._headers()
-        return self._entries(asked, forget=self.forgets and method == "GET")
+        return self._entries(self.queues[path], asked, forget=self.forgets and method == "GET")
 
-    def _entries(self, asked: dict[str, int], *, forget: bool) -> Reply:
-        found = self.logs.read(first=asked.get("from", 0), last=asked.get("to"), limit=asked.get("limit", 0))
-        headers = {**self._headers(), "vivo-stream-next-id": str(self.logs.next_id)}
+    def _entries(self, queue: Queue, asked: dict[str, int], *, forget: bool) -> Reply:
+        found = queue.read(first=asked.get("from", 0), last=asked.get("to"), limit=asked.get("limit", 0))
+        headers = {**self._headers(), "vivo-stream-next-id": str(queue.next_id)}
         if found:
             headers |= {"vivo-stream-start-id": str(found[0][0]), "vivo-stream-end-id": str(found[-1][0])}
             if forget:
-                self.logs.forget(found[-1][0])
+                queue.forget(found[-1][0])
         return 200, JSON, b"".join([data for _, data in found]), headers
 
     def _headers(self) -> dict[str, str]:
@@ -129,7 +129,7 @@ class _Page:
         }
 
 
-@outputs.register("vivo_exporter", VivoExporterConfig, refused=_REFUSED)
+@outputs.register("vivo_exporter", VivoExporterConfig, refused=_REFUSED, signals=_SIGNALS)
 class VivoExporter:
     """Keeps the newest records for a live view."""
 
@@ -155,7 +155,8 @@ class VivoExporter:
             self._context.resources.release(self._key)
             raise PluginError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
         page.holders += 1
-        page.logs.limit = config.stream_queue_size
+        for queue in page.queues.values():
+            queue.limit = config.stream_queue_size
         page.forgets = config.empty_stream_on_read
         page.server.allow_origin = config.http_cors_allow_origin
         self._page = page
@@ -163,13 +164,11 @@ class VivoExporter:
 
     async def write(self, batch: Batch) -> Result:
         assert self._page is not None
-        metadata = batch.metadata or [{} for _ in batch.records]
-        records = [
-            [[when, about], record] for when, about, record in zip(batch.times, metadata, batch.records, strict=True)
-        ]
-        plugin, name = batch.origin
-        document = {"source_type": plugin, "source_name": name, "tag": batch.tag, "records": records}
-        self._page.logs.append(json_text(document, escape_unicode=self._context.escape_unicode) + b"\n")
+        escape = self._context.escape_unicode
+        entry = b"".join(
+            json_text(document, escape_unicode=escape) + b"\n" for document in _DOCUMENTS[batch.signal](batch)
+        )
+        self._page.queues[f"/api/v1/{batch.signal}"].append(entry)
         return Result.OK
 
     async def close(self) -> None:
@@ -185,6 +184,23 @@ class VivoExporter:
         """The bound port."""
         assert self._page is not None
         return self._page.server.port
+
+
+def _records_document(batch: Batch) -> Iterable[Record]:
+    metadata = batch.metadata or [{} for _ in batch.records]
+    records = [
+        [[when, about], record] for when, about, record in zip(batch.times, metadata, batch.records, strict=True)
+    ]
+    plugin, name = batch.origin
+    return [{"source_type": plugin, "source_name": name, "tag": batch.tag, "records": records}]
+
+
+_DOCUMENTS: dict[Signal, Callable[[Batch], Iterable[Record]]] = {
+    "logs": _records_document,
+    "metrics": points_documents,
+    "traces": lambda batch: [as_document(batch)],
+}
+"""What a chunk of each signal is on a page."""
 
 
 def _id(name: str, text: str) -> int:

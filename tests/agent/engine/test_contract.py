@@ -54,6 +54,17 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 """Properties without which a plugin does not start, or that a test needs; by name, or by kind and name."""
 
+SPAN: dict[str, Any] = {
+    **dict.fromkeys(("trace_id", "span_id", "name"), "0" * 16),
+    **dict.fromkeys(("parent_span_id", "trace_state", "schema_url")),
+    **dict.fromkeys(("kind", "start_time_unix_nano", "end_time_unix_nano"), 1),
+    **dict.fromkeys(("dropped_attributes_count", "dropped_events_count", "dropped_links_count"), 0),
+    "attributes": {},
+    "events": [],
+    "links": [],
+    "status": {"code": 0, "message": None},
+}
+
 REGISTRIES: list[Registry[Any]] = [inputs, filters, outputs, processors]
 SETTINGS = {"input": InputSettings, "filter": FilterSettings, "output": OutputSettings}
 
@@ -189,7 +200,8 @@ async def test_an_output_does_not_change_what_it_is_given(
     instance = make(plugins, outputs, plugin.name)
     await instance.open()
     logs = Batch("tag", [1, 2], [{"a": "é", "n": [1, {"b": None}]}, {}], [{"m": 1}, {}], 10)
-    for batch in (logs, metrics()):
+    traces = Batch("tag", [1], [{**SPAN, "attributes": {"a": "é"}}], [{"scope": {"name": "s"}}], 10, "traces")
+    for batch in (logs, metrics(), traces):
         if batch.signal in plugin.signals:
             expected = deepcopy(batch)
             assert await instance.write(batch) in (Result.OK, Result.RETRY)

@@ -1,4 +1,4 @@
-"""Logs and metrics over OTLP: from OpenTelemetry's own SDK, in JSON; what is refused; what comes in goes out again."""
+"""Logs, metrics and traces over OTLP: from OpenTelemetry's own SDK, in JSON; what is refused; what goes out again."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode
 
 from agent.engine.accessor import accessor
 from agent.engine.config import InvalidProperty
 from agent.engine.encode import metrics_text
 from agent.engine.otlp import LogShape, logs_request
-from agent.engine.otlp_reader import read_protobuf, records_of
+from agent.engine.otlp_metrics import read_points
+from agent.engine.otlp_reader import read_logs
+from agent.engine.otlp_spans import read_spans
 from agent.engine.record import Batch
 from agent.engine.registry import inputs
 from tests.agent.engine.conftest import NOW, EngineKit, PluginKit, Sink, running_input
 from tests.agent.engine.inputs.test_http import JSON, post
+from tests.agent.engine.outputs.test_http import serving
+from tests.processes import eventually
 from tests.servers import free_port
 
 PROTOBUF = "application/x-protobuf"
@@ -144,7 +152,10 @@ async def test_ids_in_json_are_hexadecimal(plugins: PluginKit, sink: Sink) -> No
         ("/v1/logs", JSON, request({"timeUnixNano": "x"}), 400),
         ("/v1/logs", PROTOBUF, b"bad", 400),
         ("/v1/logs", "text/plain", "x", 400),
-        ("/v1/traces", PROTOBUF, b"", 501),
+        ("/v1/traces", PROTOBUF, b"", 201),
+        ("/v1/traces", PROTOBUF, b"bad", 400),
+        ("/v1/traces", JSON, '{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}', 400),
+        ("/v1/traces", JSON, '{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "x"}]}]}]}', 400),
         ("/v1/metrics", PROTOBUF, b"bad", 400),
         ("/v1/metrics", JSON, '{"resourceMetrics": 5}', 400),
         ("/v1/metrics", JSON, metric(sum={"aggregationTemporality": 1}), 400),
@@ -219,6 +230,7 @@ values = st.recursive(
 maps = st.dictionaries(st.text(min_size=1), values, min_size=1, max_size=3)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 2**63), maps, maps, maps), min_size=1, max_size=4))
 def test_what_came_in_goes_out_as_it_was(logs: list[Any]) -> None:
     batch = Batch("t", metadata=[])
@@ -230,8 +242,8 @@ def test_what_came_in_goes_out_as_it_was(logs: list[Any]) -> None:
         assert batch.metadata is not None
         batch.metadata.append({"otlp": own, **about})
     shape = LogShape(bodies=[(accessor("\0none"), None)], rest_as_attributes=False, metadata_key="otlp")
-    again = read_protobuf(logs_request(batch, 0, len(batch), shape))
-    assert list(records_of(again, now=1, body_key=None, metadata_key="otlp")) == list(
+    body = logs_request(batch, 0, len(batch), shape)
+    assert list(read_logs(body, is_json=False, now=1, body_key=None, metadata_key="otlp")) == list(
         zip(batch.times, batch.records, batch.metadata, strict=True)
     )
 
@@ -253,6 +265,71 @@ async def test_logs_of_the_sdk_go_through_two_engines_over_otlp_whole(kit: Engin
         lines = await kit.has_lines("out", 6)
         assert running.metrics("output", "opentelemetry.0").dropped_records == 0
     assert sorted(lines) == sorted(2 * ['{"log":"text body"}', '{"k":"v","m":{"x":[1]}}', '{"log":5}'])
+
+
+def trace_by_sdk(port: int, *names: str) -> None:
+    """What a program with the SDK does: a span in a span of each name."""
+    provider = TracerProvider(resource=Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces", timeout=20)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("scope", "1.2")
+    for name in names:
+        with (
+            tracer.start_as_current_span(name, kind=SpanKind.SERVER, attributes={"n": 5}),
+            tracer.start_as_current_span(f"{name} inner") as inner,
+        ):
+            inner.add_event("seen", {"k": [1.5, 2.5]})
+            inner.set_status(StatusCode.ERROR, "bad")
+    provider.shutdown()
+
+
+async def test_spans_of_the_sdk_have_what_they_say_with_their_resource_and_scope(
+    plugins: PluginKit, sink: Sink
+) -> None:
+    plugin = make(plugins)
+    async with running_input(plugin, sink):
+        await asyncio.to_thread(trace_by_sdk, plugin.listener.port, "op")
+        inner, outer = await sink.take(2)
+    assert [(batch.tag, batch.signal) for batch in sink.batches] == [("v1_traces", "traces")] * 2
+    assert [batch.metadata for batch in sink.batches] == [
+        [{"resource": {"attributes": {"service.name": "shop"}}, "scope": {"name": "scope", "version": "1.2"}}]
+    ] * 2
+    assert (outer["name"], outer["kind"], outer["attributes"], outer["parent_span_id"]) == ("op", 2, {"n": 5}, None)
+    assert (inner["trace_id"], inner["parent_span_id"]) == (outer["trace_id"], outer["span_id"])
+    assert inner["status"] == {"code": 2, "message": "bad"}
+    assert [(event["name"], event["attributes"]) for event in inner["events"]] == [("seen", {"k": [1.5, 2.5]})]
+    assert sink.batches[0].times == [inner["start_time_unix_nano"]]
+
+
+async def test_traces_and_metrics_wait_on_disk_and_are_sent_when_their_receiver_is_there(kit: EngineKit) -> None:
+    port, receiver = free_port(), free_port()
+    pipeline = f"""
+        service: {{flush: 0.05, grace: 0, storage.path: chunks}}
+        pipeline:
+          inputs: [{{name: opentelemetry, listen: 127.0.0.1, port: {port}, storage.type: filesystem}}]
+          outputs: [{{name: opentelemetry, match: '*', host: 127.0.0.1, port: %d, retry_limit: no_limits}}]
+        """
+    async with kit.run(pipeline % receiver) as running:
+        await asyncio.to_thread(trace_by_sdk, port, "one", "two")
+        await asyncio.to_thread(measure_by_sdk, port)
+    assert running.remainder is not None
+    assert running.remainder.kept == 8
+    names: list[str] = []
+
+    def all_taken() -> bool:
+        names.clear()
+        for first, _, body in server.requests:
+            if first == "POST /v1/traces HTTP/1.1":
+                names.extend(span["name"] for _, span, _ in read_spans(body, is_json=False, now=1))
+            else:
+                assert first == "POST /v1/metrics HTTP/1.1"
+                points = read_points(body, is_json=False, now=1, source="s")
+                names.extend(point["name"] for _, point, _ in points)
+        return len(names) >= 8
+
+    async with serving() as server, kit.run(pipeline % server.port):
+        await eventually(all_taken, what="four spans and four metrics")
+    assert sorted(names) == sorted(["one inner", "one", "two inner", "two", "c.total", "ud", "g", "h.x"])
 
 
 def test_a_missing_extra_is_one_sentence_that_names_it(plugins: PluginKit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from agent.engine.config import InvalidProperty
 from agent.engine.outputs.vivo_exporter import Queue, VivoExporter
 from agent.engine.plugin import PluginError, Result
+from agent.engine.points_document import points_documents
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from tests.agent.engine.conftest import EngineKit, PluginKit
+from tests.agent.engine.test_otlp import golden, metrics, traces
 from tests.processes import Program, eventually
 from tests.servers import free_port, is_listening
 
@@ -170,6 +172,19 @@ async def test_a_reader_goes_on_from_where_it_was(
     assert headers["vivo-stream-next-id"] == "5"
     found = headers.get("vivo-stream-start-id"), headers.get("vivo-stream-end-id")
     assert found == (ids or (None, None))
+
+
+async def test_each_signal_has_a_stream_of_its_own(plugins: PluginKit) -> None:
+    spans, points = traces(golden("traces.json"), is_json=True), metrics(golden("metrics.json"), is_json=True)
+    async with exporting(plugins) as plugin:
+        await kept(plugin, 5)
+        for batch in (spans, points, points):
+            assert await plugin.write(batch) == Result.OK
+        pages = {signal: await get(plugin.port, f"/api/v1/{signal}") for signal in ("logs", "metrics", "traces")}
+    assert pages["traces"][2] == golden("traces.page").decode(), "to the byte"
+    assert [json.loads(line) for line in pages["metrics"][2].splitlines()] == 2 * list(points_documents(points))
+    assert numbers_in(pages["logs"][2]) == [5]
+    assert [pages[signal][1]["vivo-stream-next-id"] for signal in pages] == ["1", "2", "1"]
 
 
 @pytest.mark.parametrize("query", ["from=x", "to=-1", "limit=", "from=1.5", "from=" + "9" * 30, "to=²"])
