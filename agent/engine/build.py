@@ -136,7 +136,7 @@ class Builder:
 
     def _input(self, section: Section, name: str) -> InputPart | None:
         made = self._make(inputs, section, name, InputSettings)
-        own = tuple(self._processors(section, name))
+        own = tuple(self._processors(section, name, made[1].tag if made is not None else name))
         if made is None or len(own) != len(section.processors):
             return None
         plugin, context, settings = made
@@ -153,7 +153,8 @@ class Builder:
             processors=own,
         )
 
-    def _processors(self, section: Section, owner: str) -> Iterator[FilterPart]:
+    def _processors(self, section: Section, owner: str, tag: str | None = None) -> Iterator[FilterPart]:
+        """`tag` is that of an input; outputs have none."""
         for number, processor in enumerate(section.processors):
             name, signal = f"{owner}.{processor.name}.{number}", processor.signal or "logs"
             registry = processors if (processor.name or "").lower() in processors else filters
@@ -164,7 +165,7 @@ class Builder:
             except InvalidProperty as error:
                 self._fault(processor, str(error), "condition")
                 continue
-            made = self._make(registry, plain, name, may_emit=False)
+            made = self._make(registry, plain, name, may_emit=False, may_hold=tag is not None, tag=tag)
             if made is None:
                 continue
             taken = registry.find(processor.name or "").signals
@@ -222,6 +223,8 @@ class Builder:
         settings: type | None = None,
         *,
         may_emit: bool = True,
+        may_hold: bool = True,
+        tag: str | None = None,
     ) -> tuple[Any, Context, Any] | None:
         """One instance with its context and settings, or None and the reasons in `faults`."""
         try:
@@ -237,7 +240,7 @@ class Builder:
         level = getattr(found[-1], "log_level", None)
         context = Context(
             name=name,
-            tag=getattr(found[-1], "tag", None) or self._default_tag(section, name),
+            tag=tag or getattr(found[-1], "tag", None) or self._default_tag(section, name),
             log=PluginLog(registry.kind, plugin.name, name, level),
             clock=self._around.clock,
             stop=self._around.stop,
@@ -249,6 +252,7 @@ class Builder:
             own_metrics=self._around.own_metrics,
             variables=self._around.variables,
             may_emit=may_emit,
+            may_hold=may_hold,
             tag_given=bool(getattr(found[-1], "tag", None)),
         )
         try:

@@ -61,6 +61,8 @@ TIME = Kind("time", parse_time)
 COMMA_LIST = Kind(
     "multiple comma delimited strings", lambda text: tuple(s.strip() for s in text.split(",") if s.strip())
 )
+VARIANT = Kind("variant", str)
+"""Any value, a list or a map too, for the plugin to read."""
 PAIR = Kind("space delimited strings (minimum 2)", _pair)
 
 
@@ -176,6 +178,8 @@ def _each(value: Value, spec: Option) -> list[Value]:
 
 
 def _parse(spec: Option, value: Value) -> Any:
+    if spec.kind is VARIANT:
+        return value
     if isinstance(value, tuple | Mapping):
         raise ValueError("expected one value, not a list or a map")
     text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ is over. A processor with a condition sees the records that it is for, and only 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeAlias
 
@@ -18,14 +18,19 @@ from agent.engine.tracing import Look
 Passed: TypeAlias = frozenset[str]
 """Names of filters: a filter that a reload replaces counts as the same."""
 Hold: TypeAlias = Callable[[Passed], Held]
+HoldProcessed: TypeAlias = Callable[[Sequence[FilterPart]], Held]
 
 
-def processed(batch: Batch, processors: Iterable[FilterPart]) -> Batch:
-    """What the processors of an input or output make of a batch, those of its signal; they cannot emit."""
-    for processor in processors:
+def processed(batch: Batch, processors: Sequence[FilterPart], hold: HoldProcessed | None = None) -> Batch:
+    """What the processors of an input or output make of a batch, those of its signal; they cannot emit.
+
+    `hold` is called when one keeps records for later, with the processors that these have not passed.
+    """
+    for at, processor in enumerate(processors):
         if processor.section.signal != batch.signal:
             continue
-        batch = _run(processor, batch, _NO_EMITTER) if processor.condition is None else _run_where(processor, batch)
+        emitter = _NO_EMITTER if hold is None else _HoldOnly(hold, processors[at + 1 :])
+        batch = _run(processor, batch, emitter) if processor.condition is None else _run_where(processor, batch)
     return batch
 
 
@@ -67,13 +72,22 @@ class _Emitter:
 
 
 class _NoEmitter:
-    """A processor is told beforehand that it may not emit."""
+    """A processor is told beforehand that it may not emit, and that of an output not hold either."""
 
     def __call__(self, batch: Batch) -> None:
         raise RuntimeError("a processor cannot emit records")
 
     def hold(self) -> Held:
-        raise RuntimeError("a processor cannot hold records back")
+        raise RuntimeError("a processor of an output cannot hold records back")
+
+
+class _HoldOnly(_NoEmitter):
+    def __init__(self, hold: HoldProcessed, rest: Sequence[FilterPart]) -> None:
+        self._hold = hold
+        self._rest = rest
+
+    def hold(self) -> Held:
+        return self._hold(self._rest)
 
 
 _NO_EMITTER = _NoEmitter()

@@ -5,7 +5,7 @@ and outputs start and stop one by one. A stop drains from the source on: inputs 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -144,15 +144,8 @@ class Pipeline:
         look = self.tracer.look(part.name, part.section.alias)
         if look is not None:
             look.read(batch)
-        if batch.signal != "logs":
-            result = processed(batch, part.processors)
-            if part.settings.routable and result.records:
-                buffer.append(result, ticket)
-        elif part.settings.routable:
-            hold = self._hold_for(part, ticket, look)
-            way = filtered(processed(batch, part.processors), self._filters, hold, look)
-            assert part.line is not None
-            part.line.take(way, ticket, size=batch.size, look=look)
+        if part.settings.routable:
+            self._take(part, batch, part.processors, [ticket], look)
         ticket.release()
         if not buffer.has_room.is_set():
             buffer.flush()
@@ -198,6 +191,23 @@ class Pipeline:
         for processor in (own for part in outputs for own in part.processors):
             await processor.plugin.close()
         return remainder
+
+    def _take(
+        self, part: InputPart, batch: Batch, processors: Sequence[FilterPart], tickets: list[Ticket], look: Look | None
+    ) -> None:
+        """Through these processors of the input and the filters into its buffer."""
+        buffer, line = part.buffer, part.line
+        assert buffer is not None
+        assert line is not None
+
+        def hold(rest: Sequence[FilterPart]) -> Held:
+            tickets[0].hold()
+            buffer.hold()
+            return Kept(lambda kept, own: self._take(part, kept, rest, own, look), tickets[0], buffer)
+
+        batch = processed(batch, processors, hold)
+        way = filtered(batch, self._filters, self._hold_for(part, tickets[0], look), look)
+        line.take(way, *tickets, size=batch.size, look=look)
 
     def _hold_for(self, part: InputPart, ticket: Ticket, look: Look | None) -> Hold:
         """How a filter keeps records of one push for later."""

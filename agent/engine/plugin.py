@@ -110,9 +110,10 @@ class OutputSettings:
 class Context:
     """What an instance gets from the engine.
 
-    `clock` gives nanoseconds since the epoch, `own_metrics` the engine's numbers. A processor may not emit. `folder` is
-    the configuration's. A change of `parsers_used`, of the text of `files_used`, or of `variables_used` would change
-    this instance. `tag_given` says that the configuration names the tag.
+    `clock` gives nanoseconds since the epoch, `own_metrics` the engine's numbers. A processor may not emit, and that of
+    an output not hold either; that of an input has the input's `tag`. `folder` is the configuration's. A change of
+    `parsers_used`, of the text of `files_used`, or of `variables_used` would change this instance. `tag_given` says
+    that the configuration names the tag.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Context:
     escape_unicode: bool = True
     multiline_limit: int = 2_000_000
     may_emit: bool = True
+    may_hold: bool = True
     folder: Path = Path()
     own_metrics: Callable[[], list[Sample]] = list
     parsers_used: set[str] = field(default_factory=set)

@@ -44,6 +44,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "netif": {"interface": "lo"},
     "multiline": {"multiline.parser": "java"},
     "checklist": {"file": __file__, "record": "found true"},
+    "sampling": {"type": "tail"},
     "metrics_selector": {"metric_name": "a"},
     "content_modifier": {"action": "upsert", "key": "a", "value": "b"},
     "input tcp": {"port": 0},
@@ -183,7 +184,7 @@ async def test_a_filter_keeps_the_lists_of_a_batch_in_step(plugin: Registration[
     emitted = Emitted()
     batch = Batch("tag", [1, 2, 3, 4], records, [{}, {"m": 1}, {}, {}], 100)
     if "logs" not in plugin.signals:
-        batch = metrics()
+        batch = metrics() if "metrics" in plugin.signals else Batch("tag", [1], [SPAN], None, 10, "traces")
     for result in [instance.process(batch, emitted), *emitted]:
         assert len(result.times) == len(result.records) == len(result.metadata or result.records)
         assert all(isinstance(record, dict) for record in result.records)
