@@ -7,25 +7,18 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agent.engine.plugin import Context, Emit, Held
+from agent.engine.plugin import Context, Emit
 from agent.engine.record import Batch, Record
+from agent.engine.shares import Share
 from agent.engine.span_conditions import SpanCondition
 
 
 @dataclass(slots=True)
-class _Taken:
-    """One batch that spans wait of: how many, and what acknowledges it."""
-
-    held: Held
-    left: int
-
-
-@dataclass(slots=True)
 class _Trace:
-    """The spans of a trace, each with its time, its metadata and the batch that it came in."""
+    """The spans of a trace, each with its time, its metadata and its share of the batch that it came in."""
 
     due: float
-    spans: list[tuple[int, Record, Record, _Taken]] = field(default_factory=list)
+    spans: list[tuple[int, Record, Record, Share]] = field(default_factory=list)
 
 
 class TailSampling:
@@ -45,19 +38,20 @@ class TailSampling:
 
     def process(self, batch: Batch, emit: Emit) -> Batch:
         if batch.records:
-            self._keep_back(batch, emit.hold())
+            self._keep_back(batch, Share(emit.hold()))
         return batch.keep(())
 
     def close(self) -> None:
         """Decide on all that is there."""
         self._decide(float("inf"))
 
-    def _keep_back(self, batch: Batch, held: Held) -> None:
-        taken = _Taken(held, len(batch))
+    def _keep_back(self, batch: Batch, share: Share) -> None:
         due = asyncio.get_running_loop().time() + self._wait
         metadata = batch.metadata if batch.metadata is not None else [{}] * len(batch)
         for when, span, about in zip(batch.times, batch.records, metadata, strict=True):
-            self._traces.setdefault(span["trace_id"], _Trace(due)).spans.append((when, span, about, taken))
+            share.wait()
+            self._traces.setdefault(span["trace_id"], _Trace(due)).spans.append((when, span, about, share))
+        share.done()
         if (excess := len(self._traces) - self._most) > 0:
             self._log.warning("more than %d traces wait; the oldest are dropped: %d", self._most, excess)
             for trace_id in list(self._traces)[:excess]:
@@ -78,7 +72,7 @@ class TailSampling:
         due = {trace_id: trace for trace_id, trace in self._traces.items() if trace.due <= now}
         kept = [one for trace in due.values() if self._is_wanted(trace) for one in trace.spans]
         if kept:
-            first, *others = {id(taken): taken.held for _, _, _, taken in kept}.values()
+            first, *others = {share: share.held for _, _, _, share in kept}.values()
             times, spans, metadata = [one[0] for one in kept], [one[1] for one in kept], [one[2] for one in kept]
             first.emit(Batch(self._tag, times, spans, metadata, 300 * len(kept), "traces"), others)
         for trace_id, trace in due.items():
@@ -94,7 +88,5 @@ class TailSampling:
 
 
 def _let_go(trace: _Trace) -> None:
-    for _, _, _, taken in trace.spans:
-        taken.left -= 1
-        if not taken.left:
-            taken.held.release()
+    for _, _, _, share in trace.spans:
+        share.done()

@@ -1,4 +1,5 @@
-"""Filter `multiline`: puts messages together that are spread over several records, by multi-line parsers.
+"""Filter `multiline`: puts messages together that are spread over several records, by multi-line parsers, or, in mode
+`partial_message`, by the keys that Docker gives to the parts of a message that it has split.
 
 With `buffer` (the default) a message may be spread over batches: records are kept per tag until their message is
 complete, or nothing was added to it for `flush_ms`, and come again from the first filter on. What is kept is not
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from agent.engine.config import BOOLEAN, COMMA_LIST, INTEGER, SIZE, STRING, InvalidProperty, option
 from agent.engine.multiline import Assembler, Message, MultilineParser
+from agent.engine.partials import PartialMessages
 from agent.engine.plugin import Context, Emit, Held
 from agent.engine.record import Batch, Record
 from agent.engine.registry import filters
@@ -28,7 +30,7 @@ class MultilineFilterConfig:
         COMMA_LIST, (), name="multiline.parser", repeated=True, help="multi-line parsers to try in this order"
     )
     key_content: str | None = option(STRING, name="multiline.key_content", help="key that holds the text")
-    mode: str = option(STRING, "parser", choices=("parser",), help="how records are put together")
+    mode: str = option(STRING, "parser", choices=("parser", "partial_message"), help="how records are put together")
     buffer: bool = option(BOOLEAN, True, help="whether a message may be spread over several batches")
     flush_ms: int = option(INTEGER, 2000, help="milliseconds without an addition after which a message is complete")
     emitter_name: str | None = option(STRING, help="taken; has no effect")
@@ -53,12 +55,21 @@ class MultilineFilter:
     """Puts multi-line messages together."""
 
     def __init__(self, config: MultilineFilterConfig, context: Context) -> None:
-        if not config.multiline_parser:
-            raise InvalidProperty("multiline.parser", "name at least one, such as java, python, go or docker")
         if config.buffer and not context.may_emit:
             raise InvalidProperty("buffer", "a processor cannot keep records back; set 'buffer' to off")
         if config.flush_ms <= 0:
             raise InvalidProperty("flush_ms", "expected more than 0 milliseconds")
+        self._partials: PartialMessages | None = None
+        if config.mode == "partial_message":
+            if not config.buffer:
+                raise InvalidProperty("buffer", "mode partial_message keeps records back; leave 'buffer' on")
+            if config.key_content is None:
+                raise InvalidProperty(
+                    "multiline.key_content", "is needed in mode partial_message: the key that is split"
+                )
+            self._partials = PartialMessages(config.key_content, context, flush=config.flush_ms / 1000)
+        elif not config.multiline_parser:
+            raise InvalidProperty("multiline.parser", "name at least one, such as java, python, go or docker")
         parsers = [context.multiline_parser("multiline.parser", name) for name in config.multiline_parser]
         self._parsers = [self._with_key(parser, config.key_content) for parser in parsers]
         self._config = config
@@ -69,6 +80,8 @@ class MultilineFilter:
     def process(self, batch: Batch, emit: Emit) -> Batch:
         if not batch.records:
             return batch
+        if self._partials is not None:
+            return self._partials.process(batch, emit)
         stream = self._stream(batch.tag if self._config.buffer else "")
         stream.tag = batch.tag
         complete = self._append(stream, batch)
@@ -83,6 +96,8 @@ class MultilineFilter:
         pass
 
     async def close(self) -> None:
+        if self._partials is not None:
+            self._partials.close()
         for stream in self._streams.values():
             self._flush(stream)
         self._streams.clear()

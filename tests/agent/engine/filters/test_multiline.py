@@ -121,3 +121,53 @@ async def test_a_reload_that_changes_the_filter_lets_nothing_wait_either(kit: En
         await eventually(lambda: running.metrics("filter", "multiline.0").records == 2)
         assert await running.reload(PIPELINE.replace("600000", "700000").replace("KIND", "new"))
         assert await kit.has_lines("out", 1) == ['{"log":"1 a\\n b","k":"new"}']
+
+
+def parts(identity: str, *texts: str, last: bool = False) -> Batch:
+    """Parts of one message; its last one is the last of these, or comes later."""
+    flags = ["false"] * (len(texts) - 1) + ["true" if last else "false"]
+    records = [
+        {"log": text, "partial_message": "true", "partial_id": identity, "partial_last": flag, "n": 1}
+        for text, flag in zip(texts, flags, strict=True)
+    ]
+    return Batch("t", [5] * len(texts), records, None, 100)
+
+
+def make_partial(plugins: PluginKit, **properties: object) -> MultilineFilter:
+    return make(plugins, mode="partial_message", multiline_parser=(), **properties)
+
+
+async def test_the_parts_of_a_message_wait_for_its_last_one_whatever_comes_between(plugins: PluginKit) -> None:
+    plugin, emitted = make_partial(plugins), Emitted()
+    for batch, passed, held in (
+        (parts("a", "1 ", "2 "), [], 1),
+        (parts("b", "x ", "y", last=True), [{"log": "x y", "n": 1}], 1),
+        (lines("plain"), [{"log": "plain"}], 1),
+        (parts("c", "open"), [], 2),
+        (parts("a", "3", last=True), [], 1),
+    ):
+        assert plugin.process(batch, emitted).records == passed
+        assert emitted.held == held
+    (whole,) = emitted
+    assert (whole.records, whole.times) == ([{"log": "1 2 3", "n": 1}], [5])
+    await plugin.close()
+    assert (emitted[1].records, emitted.held) == ([{"log": "open", "n": 1}], 0)
+
+
+async def test_parts_count_as_a_message_after_their_time_or_when_they_are_too_long(plugins: PluginKit) -> None:
+    plugin, emitted = make_partial(plugins, flush_ms=1), Emitted()
+    plugin.process(parts("a", "late"), emitted)
+    await eventually(lambda: emitted)
+    assert (emitted[0].records, emitted.held) == ([{"log": "late", "n": 1}], 0)
+    too_long = "x" * (plugins.context().multiline_limit + 1)
+    assert plugin.process(parts("a", too_long), emitted).records == [{"log": too_long, "n": 1}]
+    assert emitted.held == 0
+    await plugin.close()
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"), [({"buffer": False}, "buffer"), ({"key_content": None}, "key_content")]
+)
+def test_partial_messages_need_a_buffer_and_a_key(plugins: PluginKit, properties: dict[str, object], name: str) -> None:
+    with pytest.raises(InvalidProperty, match=name):
+        make_partial(plugins, **properties)
