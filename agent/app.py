@@ -29,7 +29,9 @@ from agent.counts import Counts
 from agent.enrolment import Enrolment
 from agent.handler import Handler
 from agent.host import Host
+from agent.plane_clock import PlaneClock
 from agent.reconciler import Reconciler
+from agent.reporting.machine import host_boot
 from agent.reporting.reporter import Reporter
 from agent.rotation import Rotation
 from agent.runtimes import find_runtimes
@@ -56,13 +58,15 @@ class App:
         self._channel: AgentChannel | None = None
         self._counts = Counts()
         self._boot = secrets.token_hex(8)
+        self._clock = PlaneClock(boot=host_boot())
+        self._told_ahead_s = 0
         self._reporter = Reporter(
             settings.data_dir,
             interval=settings.sample_s,
             spool_bytes=settings.spool_bytes,
             counts=self._counts,
             boot=self._boot,
-            now=partial(datetime.now, UTC),
+            now=self._clock.now,
         )
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -73,6 +77,7 @@ class App:
             self._catch_signals(stack)
             stack.callback(self._state.close)
             self._state.open()
+            self._clock.load(self._state.folder)
             stack.enter_context(masked_logs(lambda: self._state.secrets.mask))
             host = await self._build_host()
             reconciler = Reconciler(host, self._notify)
@@ -161,7 +166,7 @@ class App:
             facts=facts,
             enrol=enrolment.renew,
             upload=self._upload,
-            metrics=self._wants_metrics,
+            metrics=self._reporter.welcome,
             commit=rotation.commit,
         )
         channel = AgentChannel(
@@ -172,6 +177,7 @@ class App:
             insecure=settings.insecure,
             on_state=self._on_state,
             backlog=self._reporter,
+            on_time=self._on_time,
         )
         return partial(self._keep_link, channel, enrolment, rotation)
 
@@ -191,6 +197,7 @@ class App:
             labels=self._settings.labels,
             capabilities=CAPABILITIES,
             engines=tuple(runtime.info for runtime in host.runtimes.values()),
+            clock_ahead_ms=self._told_ahead_s * 1000,
         )
 
     async def _fetch(self, sha256: str) -> bytes:
@@ -215,8 +222,13 @@ class App:
         if self._channel is not None:
             self._channel.notify(pipeline)
 
-    def _wants_metrics(self, wanted: bool) -> None:
-        self._reporter.welcome(metrics=wanted)
+    def _on_time(self, at: datetime, took_s: float) -> None:
+        if self._clock.heard(at, took_s):
+            self._clock.save(self._state.folder)
+        if self._clock.ahead_s != self._told_ahead_s:
+            self._told_ahead_s = self._counts.clock_ahead_s = self._clock.ahead_s
+            if self._channel is not None:
+                self._channel.notify_facts()
 
     def _on_state(self, channel: ChannelState) -> None:
         self._counts.sessions += channel.connected and not self._counts.is_connected

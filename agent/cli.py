@@ -24,6 +24,7 @@ from agent.settings import Settings
 from agent.telemetry import FORMATS, set_up_logging
 from agent.validation import validate_file
 from headrace.errors import HeadraceError
+from headrace.limits import LONGEST_SAMPLE_S, SHORTEST_SAMPLE_S
 from headrace.types import Engine
 
 
@@ -161,7 +162,12 @@ def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
     add("--channel-insecure", action="store_true", help="plain text to a control plane that is not on loopback")
     add("--max-applies", type=int, default=4, metavar="N", help="how many workloads may change at once")
     add("--settle", type=_seconds, default=5.0, metavar="SECONDS", help="so long a change must run well to be good")
-    add("--sample-interval", type=_interval, default=10.0, metavar="SECONDS", help="how often to measure; 0 is off")
+    add(
+        "--sample-interval",
+        type=_interval,
+        metavar="SECONDS",
+        help="how often to measure, whatever the control plane says; 0 is never",
+    )
     add("--spool-size", type=_size, default=64 << 20, metavar="SIZE", help="metrics kept on disk until they are stored")
     add(
         "--metrics", default="", metavar="HOST:PORT", help="serve the agent's own metrics to Prometheus; off by default"
@@ -198,8 +204,9 @@ def _seconds(text: str) -> float:
 
 def _interval(text: str) -> float:
     seconds = _seconds(text)
-    if seconds != 0 and not 1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor between 1 and 3600 seconds")
+    if seconds != 0 and not SHORTEST_SAMPLE_S <= seconds <= LONGEST_SAMPLE_S:
+        bounds = f"{SHORTEST_SAMPLE_S:.0f} and {LONGEST_SAMPLE_S:.0f}"
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor between {bounds} seconds")
     return seconds
 
 

@@ -16,3 +16,5 @@ class Counts:
     engine_exits: int = 0
     """How often an engine ended by itself."""
     is_connected: bool = False
+    clock_ahead_s: int = 0
+    """By how much the host's clock is ahead of the control plane's, where that is too much."""

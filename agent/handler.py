@@ -37,8 +37,8 @@ class Handler:
     """Implements `headrace.client.AgentHandler`.
 
     `enrol` gets a new identity, and answers whether it could; `upload` puts a blob by its hash; `metrics`
-    hears whether the control plane has a store for them; `commit` keeps the next identity, which has just opened a
-    session.
+    hears whether the control plane has a store for them, and how often it wants them, in seconds (0: it does not say);
+    `commit` keeps the next identity, which has just opened a session.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Handler:
         facts: Callable[[], Facts],
         enrol: Callable[[], Awaitable[bool]],
         upload: Callable[[str, bytes], Awaitable[None]],
-        metrics: Callable[[bool], None] = lambda wanted: None,
+        metrics: Callable[[bool, float], None] = lambda wanted, interval_s: None,
         commit: Callable[[], Awaitable[None]] = _nothing,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -95,7 +95,7 @@ class Handler:
         return PlaneSeen(instance_id=plane.instance_id, epoch=plane.epoch)
 
     async def on_welcome(self, welcome: Welcome) -> None:
-        self._metrics(welcome.metrics)
+        self._metrics(welcome.metrics, welcome.sample_interval_ms / 1000)
         state = self._host.state
         if state.next_identity is not None and self._offered is state.next_identity:
             try:

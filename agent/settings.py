@@ -49,7 +49,8 @@ class Settings:
     insecure: bool = False
     max_applies: int = 4
     settle_s: float = 5.0
-    sample_s: float = 10.0
+    sample_s: float | None = None
+    """None: as often as the control plane says."""
     spool_bytes: int = 64 << 20
     metrics: str = ""
     log_format: str = "auto"

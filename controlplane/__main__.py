@@ -23,6 +23,7 @@ from controlplane.settings import Door, Settings
 from controlplane.stopping import Stop
 from controlplane.telemetry import configure_logs
 from headrace.errors import HeadraceError, InvalidError
+from headrace.limits import DEFAULT_SAMPLE_S
 from headrace.security import ServerTls
 from headrace.server import CertificateFiles
 
@@ -120,6 +121,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         data_dir=options.data_dir,
         state=options.state,
         metrics=options.metrics,
+        sample_s=options.sample_interval,
         metric_labels=tuple(options.metric_label or DEFAULT_LABELS),
         http=Door(address=options.http, insecure=options.http_insecure),
         grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
@@ -225,6 +227,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="KEY",
         help=f"label of agents that is a tag of their metrics; may be repeated (default: {', '.join(DEFAULT_LABELS)})",
+    )
+    command.add_argument(
+        "--sample-interval",
+        type=float,
+        default=DEFAULT_SAMPLE_S,
+        metavar="SECONDS",
+        help="how often agents measure (default: 10)",
     )
     command.add_argument("--heartbeat", type=float, default=20.0, metavar="SECONDS")
     command.add_argument("--suspect", type=float, metavar="SECONDS", help="silence (default: 3 heartbeats)")

@@ -12,7 +12,7 @@ from controlplane.fleet.lifecycle import Timings
 from controlplane.metrics import DEFAULT
 from controlplane.metrics.cleaning import DEFAULT_LABELS, check_labels
 from headrace.errors import InvalidError
-from headrace.limits import DEFAULT_LIMITS, Limits
+from headrace.limits import DEFAULT_LIMITS, DEFAULT_SAMPLE_S, LONGEST_SAMPLE_S, SHORTEST_SAMPLE_S, Limits
 from headrace.security import ServerTls
 
 LogFormat = Literal["console", "json"]
@@ -37,6 +37,8 @@ class Settings:
     """A URL, `sqlite`, or `none`."""
     metric_labels: tuple[str, ...] = DEFAULT_LABELS
     """Of agents, that become tags of their metrics."""
+    sample_s: float = DEFAULT_SAMPLE_S
+    """How often agents measure, unless they were told otherwise where they run."""
     http: Door = Door(address="127.0.0.1:8400")
     grpc: Door = Door(address="127.0.0.1:8401")
     channel: Door = Door(address="127.0.0.1:8402")
@@ -63,6 +65,11 @@ class Settings:
     def __post_init__(self) -> None:
         """Raises InvalidError for settings that contradict each other."""
         check_labels(self.metric_labels)
+        if not SHORTEST_SAMPLE_S <= self.sample_s <= LONGEST_SAMPLE_S:
+            raise InvalidError(
+                f"--sample-interval is from {SHORTEST_SAMPLE_S:.0f} to {LONGEST_SAMPLE_S:.0f} seconds, "
+                f"not {self.sample_s:g}; to keep no metrics give --metrics none"
+            )
         steps = (0.0, self.heartbeat_s, self.timings.suspect, self.timings.lost, self.timings.gone)
         if any(shorter >= longer for shorter, longer in pairwise(steps)):
             raise InvalidError("times must grow: heartbeat, suspect, lost, gone")

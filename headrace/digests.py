@@ -24,6 +24,7 @@ def facts_digest(facts: Facts) -> str:
             sorted(facts.labels.items()),
             sorted(facts.capabilities),
             [[info.engine.value, info.version, info.catalogue_sha256] for info in facts.engines],
+            *([facts.clock_ahead_ms] if facts.clock_ahead_ms else []),
         ]
     )
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 KIB, MIB = 1 << 10, 1 << 20
 
+SHORTEST_SAMPLE_S, LONGEST_SAMPLE_S = 1.0, 3600.0
+DEFAULT_SAMPLE_S = 10.0
+"""How often agents measure."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -65,6 +65,7 @@ class Welcome:
     metrics: bool = False
     max_message_bytes: int = 4 << 20
     at: datetime | None = None
+    sample_interval_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +234,7 @@ class ReportResponse:
 
     stored: int
     retry_after_ms: int = 0
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,6 +199,15 @@ class Facts:
     labels: Mapping[str, str] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ()
     engines: tuple[EngineInfo, ...] = ()
+    clock_ahead_ms: int = 0
+
+
+def clock_text(ahead_ms: int) -> str:
+    """How wrong an agent's clock is, in words."""
+    seconds = round(abs(ahead_ms) / 1000)
+    parts = [(seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    length = " ".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
+    return f"{length} {'ahead of' if ahead_ms > 0 else 'behind'} the control plane's"
 
 
 def phase_of(observed: Observed | None, *, generation: int | None, known: bool = True) -> Phase:

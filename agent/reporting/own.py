@@ -28,6 +28,8 @@ def own_figures(counts: Counts, sampling: Sampling, *, workloads: int) -> Iterat
     yield from read_process()
     connected = float(counts.is_connected)
     yield Figure("headrace_agent_connected", "Whether there is a session with the control plane.", connected, {})
+    ahead = "Seconds by which the host's clock is ahead of the control plane's; 0 while it is right."
+    yield Figure("headrace_agent_clock_ahead_seconds", ahead, counts.clock_ahead_s, {})
     yield Figure("headrace_agent_workloads", "Pipelines that run here, or try to.", workloads, {})
     for name, text, value in (
         ("reconnects", "Sessions with the control plane after the first.", max(0, counts.sessions - 1)),

@@ -17,6 +17,7 @@ import structlog
 
 from agent.counts import Counts
 from agent.runtimes import Instance
+from headrace.limits import DEFAULT_SAMPLE_S, LONGEST_SAMPLE_S, SHORTEST_SAMPLE_S
 from headrace.messages import ReportRequest
 
 if TYPE_CHECKING:
@@ -38,33 +39,42 @@ class Reporter:
         self,
         folder: Path,
         *,
-        interval: float,
+        interval: float | None,
         spool_bytes: int,
         counts: Counts,
         boot: str,
         now: Callable[[], datetime],
     ) -> None:
-        """`folder` is the agent's data folder; an `interval` of 0 seconds measures nothing, ever."""
+        """`folder` is the agent's data folder; an `interval` of 0 seconds measures nothing, ever, None as often as the
+        control plane says."""
         self.engines: Callable[[], Mapping[str, Instance]] = dict
         """Those that run and are not being changed."""
         self.data: Callable[[str], Path] = folder.joinpath
         """The folder of a pipeline's own data."""
         self.workloads: Callable[[], int] = int
         self._spool_folder = folder / "spool"
-        self._interval = interval
+        self._is_own = interval is not None
+        self._interval = DEFAULT_SAMPLE_S if interval is None else interval
         self._spool_bytes = spool_bytes
         self._counts = counts
         self._boot = boot
         self._now = now
         self._wanted = asyncio.Event()
         self._ready = asyncio.Event()
+        self._retimed = asyncio.Event()
         self._sampler: Sampler | None = None
         self._spool: Spool | None = None
 
-    def welcome(self, *, metrics: bool) -> None:
-        """What the control plane says of its metric store."""
+    def welcome(self, metrics: bool, interval_s: float = 0.0) -> None:
+        """Whether the control plane has a metric store, and how often it wants to have something for it."""
         if not self._interval:
             return
+        if interval_s and not self._is_own:
+            interval_s = min(max(interval_s, SHORTEST_SAMPLE_S), LONGEST_SAMPLE_S)
+            if interval_s != self._interval:
+                log.info("metrics are measured at another interval", interval_s=interval_s)
+                self._interval = interval_s
+                self._retimed.set()
         off = self._spool_folder / "off"
         if metrics:
             with contextlib.suppress(OSError):
@@ -83,17 +93,19 @@ class Reporter:
             self._wanted.set()
         await self._wanted.wait()
         sampler = self._begin()
-        loop = asyncio.get_running_loop()
-        due = loop.time()
+        began = asyncio.get_running_loop().time()
         while sampler is not None:
             await self._wanted.wait()
             try:
                 await sampler.sample()
             except Exception:
                 log.exception("a look at the metrics failed by a defect")
-            # A look that was late is not made up for.
-            due = max(due + self._interval, loop.time())
-            await asyncio.sleep(due - loop.time())
+            began = await self._until_due(began)
+
+    @property
+    def interval_s(self) -> float:
+        """How often is measured now; 0 is never."""
+        return self._interval
 
     @property
     def sampling(self) -> Sampling | None:
@@ -139,6 +151,20 @@ class Reporter:
         if self._spool is not None:
             self._spool.dropped += 1
             self._spool.acknowledge(sequence)
+
+    async def _until_due(self, began: float) -> float:
+        """When the next look begins, once it does: an interval after the last one, also when that changes meanwhile."""
+        loop = asyncio.get_running_loop()
+        late = loop.time()
+        while True:
+            self._retimed.clear()
+            # A look that was late is not made up for.
+            due = max(began + self._interval, late)
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._retimed.wait()
+            except TimeoutError:
+                return due
 
     def _begin(self) -> Sampler | None:
         from agent.reporting.sampler import Sampler

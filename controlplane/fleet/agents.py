@@ -16,12 +16,12 @@ from controlplane.groups import GroupCommit
 from controlplane.identity.denials import revoke_certificates
 from controlplane.labels import check_labels
 from controlplane.model import AgentRow, ObservedRow, SessionRow, Topic, VariableRow
-from controlplane.state.store import Store
+from controlplane.state.store import Store, Transaction
 from controlplane.view import AgentView, View
 from headrace import api, selector
 from headrace.config import did_you_mean
 from headrace.errors import InvalidError, LimitError, NotFoundError
-from headrace.types import AgentState, Facts, Severity
+from headrace.types import AgentState, Facts, Severity, clock_text
 from headrace.variables import check_settable
 
 _LONGEST_VALUE = 32 << 10
@@ -112,6 +112,8 @@ class Agents:
             await tx.put(*changed.values())
             if changed:
                 tx.log(Topic.AGENT, *changed)
+            for agent_id, row in changed.items():
+                _tell_clock(tx, rows[agent_id], row)
         return [None] * len(items)
 
 
@@ -125,6 +127,16 @@ def find(view: View, agent: str) -> AgentView:
         ids = ", ".join(sorted(other.row.id for other in found)[:8])
         raise InvalidError(f"{len(found)} agents are called {agent!r}; say which by its id: {ids}")
     return found[0]
+
+
+def _tell_clock(tx: Transaction, before: AgentRow, after: AgentRow) -> None:
+    """An event when an agent's clock has become wrong, or right again."""
+    was, ahead_ms = before.facts.clock_ahead_ms, after.facts.clock_ahead_ms
+    if ahead_ms and not was:
+        message = f"{after.name}: its clock is {clock_text(ahead_ms)}; it corrects the times of its metrics"
+        tx.event("agent.clock_wrong", message, severity=Severity.WARNING, agent_id=after.id)
+    elif was and not ahead_ms:
+        tx.event("agent.clock_right", f"{after.name}: its clock was {clock_text(was)}", agent_id=after.id)
 
 
 def _variable(variable: api.Variable) -> VariableRow:

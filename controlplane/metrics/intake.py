@@ -24,7 +24,7 @@ from headrace.messages import ReportRequest, ReportResponse
 
 MOST_SERIES = 5_000
 """Of one agent within an hour."""
-_UNKNOWN_RETRY_MS = 1_000
+_UNKNOWN_RETRY_S = 1.0
 _PATIENCE_S = 30.0
 """How long a report may wait for a store that is slow."""
 
@@ -70,16 +70,19 @@ class MetricIntake:
     async def report(self, agent_id: str, request: ReportRequest) -> ReportResponse:
         """Answers when everything is stored, or with when to come again."""
         if agent_id not in self._view.agents:  # enrolled a moment ago: its labels are on their way
-            return ReportResponse(stored=0, retry_after_ms=_UNKNOWN_RETRY_MS)
+            return self._answer(retry_after_s=_UNKNOWN_RETRY_S)
         points = self._points(agent_id, request)
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._buffer.put(points)
         except NotStoredError as error:
-            return ReportResponse(stored=0, retry_after_ms=round(error.retry_after_s * 1000))
+            return self._answer(retry_after_s=error.retry_after_s)
         except TimeoutError:
-            return ReportResponse(stored=0, retry_after_ms=round(self._patience_s * 1000))
-        return ReportResponse(stored=request.sequence)
+            return self._answer(retry_after_s=self._patience_s)
+        return self._answer(stored=request.sequence)
+
+    def _answer(self, *, stored: int = 0, retry_after_s: float = 0.0) -> ReportResponse:
+        return ReportResponse(stored=stored, retry_after_ms=round(retry_after_s * 1000), at=self._clock())
 
     def _points(self, agent_id: str, request: ReportRequest) -> list[Point]:
         source = self._source(agent_id)

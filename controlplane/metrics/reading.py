@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 
 from controlplane.fleet.agents import find
 from controlplane.metrics import figures
@@ -20,6 +21,7 @@ from controlplane.view import View
 from headrace import api, selector
 from headrace.config import did_you_mean
 from headrace.errors import InvalidError, UnavailableError
+from headrace.limits import DEFAULT_SAMPLE_S
 from headrace.names import validate_name
 
 _WINDOW_S, _INTERVAL_S, _RANGE = 60, 5, timedelta(hours=1)
@@ -38,6 +40,7 @@ class MetricReader:
         meters: MetricMeters,
         labels: Collection[str],
         clock: Callable[[], datetime],
+        sample_s: float = DEFAULT_SAMPLE_S,
         trouble: Callable[[], str] = lambda: "",
     ) -> None:
         self._store = store
@@ -45,6 +48,9 @@ class MetricReader:
         self._meters = meters
         self._labels = tuple(labels)
         self._clock = clock
+        # A rate needs two points of every series, and one may be late.
+        self._window_s = max(_WINDOW_S, ceil(3 * sample_s))
+        self._step_s = max(_SHORTEST_STEP_S, ceil(sample_s))
         self._trouble = trouble
 
     @property
@@ -66,7 +72,7 @@ class MetricReader:
         end = request.end or self._clock()
         start = request.start or end - _RANGE
         span_s = (end - start).total_seconds()
-        step_s = request.step_seconds or max(_SHORTEST_STEP_S, -(-int(span_s) // _STEPS))
+        step_s = request.step_seconds or max(self._step_s, -(-int(span_s) // _STEPS))
         default = api.Within.RATE if request.name.endswith("_total") else api.Within.LAST
         start_ms, step_ms = round(start.timestamp() * 1000), step_s * 1000
         found = await store.query(
@@ -92,7 +98,7 @@ class MetricReader:
     async def latest(self, request: api.LatestMetricsRequest) -> api.LatestMetricsResponse:
         """Raises InvalidError, NotFoundError and UnavailableError."""
         store = self._kept()
-        window_s = request.window_seconds or _WINDOW_S
+        window_s = request.window_seconds or self._window_s
         if window_s > _LONGEST_WINDOW_S:
             raise InvalidError(f"the window of figures is at most {_LONGEST_WINDOW_S} seconds")
         by = self._by(request.by)

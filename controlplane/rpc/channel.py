@@ -62,6 +62,7 @@ class ChannelEdge:
         fleet: Fleet,
         reconciler: Reconciler,
         heartbeat_s: float,
+        sample_s: float,
         monotonic: Callable[[], float],
         rng: random.Random,
         certificate_port: Callable[[], int],
@@ -78,6 +79,7 @@ class ChannelEdge:
         self._fleet = fleet
         self._reconciler = reconciler
         self._heartbeat_ms = round(heartbeat_s * 1000)
+        self._sample_ms = round(sample_s * 1000)
         self._monotonic = monotonic
         self._rng = rng
         self._certificate_port = certificate_port
@@ -136,6 +138,7 @@ class ChannelEdge:
             want_workloads=hello.workloads_digest != workloads_digest(session.workloads.values()),
             metrics=self._metrics is not None,
             at=self._clock(),
+            sample_interval_ms=self._sample_ms,
         )
 
     async def opened(self, link: Link) -> None:

@@ -18,7 +18,7 @@ from headrace.cli.output import Column, Format, labels_text, show_document, show
 from headrace.cli.rollout import describe_fault
 from headrace.cli.target import talk
 from headrace.errors import HeadraceError
-from headrace.types import Attempt, AttemptState, Running
+from headrace.types import Attempt, AttemptState, Running, clock_text
 
 if TYPE_CHECKING:
     from headrace.api import Agent, Event, Figures, Pipeline, Revision, Workload
@@ -143,6 +143,7 @@ def _agent_lines(agent: Agent, events: Sequence[Event]) -> Iterator[str]:
         ("Shown by", agent.shown or "-"),
         ("Certificate", agent.certificate or "none"),
         ("Last seen", when(agent.last_seen)),
+        ("Clock", clock_text(facts.clock_ahead_ms) if facts.clock_ahead_ms else ""),
     )
     yield from _workloads(agent.workloads, Column("PIPELINE", lambda w: w.pipeline), with_state=False)
     yield from _section("Events", _indented(event_line(event) for event in reversed(events)))

@@ -58,6 +58,10 @@ Metrics: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+SampleInterval: TypeAlias = Annotated[
+    str,
+    typer.Option("--sample-interval", help="How often agents measure, from 1s to 1h; else every 10s.", metavar="TIME"),
+]
 DataDir: TypeAlias = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="HEADRACE_DATA_DIR", help="Where everything is kept.", metavar="DIR"),

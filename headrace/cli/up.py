@@ -40,6 +40,7 @@ def up(
     data_dir: options.DataDir = None,
     state: options.State = "",
     metrics: options.Metrics = "",
+    sample_interval: options.SampleInterval = "",
     http: options.Http = options.HTTP_ADDRESS,
     grpc: options.Grpc = options.GRPC_ADDRESS,
     channel: options.Channel = options.CHANNEL_ADDRESS,
@@ -65,7 +66,10 @@ def up(
         grpc_insecure=grpc_insecure,
         channel_insecure=channel_insecure,
     )
-    serve = (*arguments(folder, state=state, metrics=metrics, doors=doors), *_LOGS)
+    serve = (
+        *arguments(folder, state=state, metrics=metrics, sample_interval=sample_interval, doors=doors),
+        *_LOGS,
+    )
     raise typer.Exit(asyncio.run(_Up(folder=folder, serve=serve, engine=engine, demo=demo).run()))
 
 

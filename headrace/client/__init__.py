@@ -2,7 +2,7 @@
 
 from headrace.client.channel import AgentChannel
 from headrace.client.enrolment import enroll
-from headrace.client.handler import AgentHandler, Backlog, ChannelState, Identity
+from headrace.client.handler import AgentHandler, Backlog, ChannelState, Identity, OnTime
 from headrace.session import PlaneSeen
 
-__all__ = ["AgentChannel", "AgentHandler", "Backlog", "ChannelState", "Identity", "PlaneSeen", "enroll"]
+__all__ = ["AgentChannel", "AgentHandler", "Backlog", "ChannelState", "Identity", "OnTime", "PlaneSeen", "enroll"]

@@ -19,7 +19,7 @@ import structlog
 
 from headrace import content
 from headrace.client.commands import Commands
-from headrace.client.handler import AgentHandler, Backlog, ChannelState, Identity
+from headrace.client.handler import AgentHandler, Backlog, ChannelState, Identity, OnTime
 from headrace.client.uplink import Pending, Uplink
 from headrace.connection import Connection
 from headrace.errors import (
@@ -79,11 +79,13 @@ class AgentChannel:
         rng: random.Random | None = None,
         on_state: Callable[[ChannelState], None] | None = None,
         backlog: Backlog | None = None,
+        on_time: OnTime | None = None,
     ) -> None:
         """`target` is host:port; off loopback it needs `tls`, or `insecure`. Raises InvalidError.
 
         `boot_id` is random per process start: by it, two processes with one identity are told apart. A `backlog` is
-        reported while a session is open whose Welcome says that there is a metric store.
+        reported while a session is open whose Welcome says that there is a metric store. `on_time` hears what time it
+        is at the control plane, as often as that says so.
         """
         self._target = target
         self._handler = handler
@@ -96,6 +98,7 @@ class AgentChannel:
         self._delays = FullJitter(self._rng)
         self._on_state = on_state
         self._backlog = backlog
+        self._on_time = on_time
         self._state = ChannelState(connected=False, since=datetime.now(UTC))
         self._pending = Pending()
         self._known = Known(PlaneSeen())
@@ -194,6 +197,8 @@ class AgentChannel:
         except BaseException:
             await uplink.connection.close()
             raise
+        if self._on_time is not None and uplink.welcome.at is not None:
+            self._on_time(uplink.welcome.at, uplink.opening_s)
         return uplink
 
     async def _stay(self, uplink: Uplink) -> Uplink:
@@ -236,7 +241,9 @@ class AgentChannel:
 
         limit = uplink.welcome.max_message_bytes or self._limits.message
         try:
-            await Reports(uplink.connection, self._backlog, rng=self._rng, limit=limit).run()
+            await Reports(
+                uplink.connection, self._backlog, rng=self._rng, clock=self._clock, limit=limit, on_time=self._on_time
+            ).run()
         except Exception:
             log.exception("metrics are not reported in this session any more", target=self._target)
 

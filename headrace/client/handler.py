@@ -62,6 +62,10 @@ class Backlog(Protocol):
         """This batch will never be taken; drop it, and say so."""
 
 
+OnTime = Callable[[datetime, float], None]
+"""Hears the control plane's time, and how many seconds ago at most it was that; called at once when it comes."""
+
+
 class AgentHandler(Protocol):
     """What an agent does with what it is told.
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc.aio
 import structlog
 
 from headrace import codec
-from headrace.client.handler import Backlog
+from headrace.client.handler import Backlog, OnTime
 from headrace.client.packing import Packer
 from headrace.connection import Connection, RawStream
 from headrace.errors import HeadraceError, InvalidError, UnavailableError
@@ -44,13 +45,17 @@ class Reports:
         backlog: Backlog,
         *,
         rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
         limit: int = DEFAULT_LIMITS.message,
+        on_time: OnTime | None = None,
     ) -> None:
         """`limit` is the largest message that the other end takes, in bytes."""
         self._connection = connection
         self._backlog = backlog
         self._delays = FullJitter(rng)
+        self._clock = clock
         self._limit = limit
+        self._on_time = on_time
         self._failures = 0
         self._is_careful = False
         """Whether one batch goes at a time, because a request was refused and it has to be found out which one."""
@@ -110,7 +115,7 @@ class Reports:
 
     async def _exchange(self, stream: RawStream, packer: Packer, request: ReportRequest) -> int:
         """Send, wait for the answer, and do what it says; how many bytes that took."""
-        data = codec.encode(request)
+        data, asked = codec.encode(request), self._clock()
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await stream.write(data)
@@ -126,6 +131,8 @@ class Reports:
         if answer is grpc.aio.EOF:
             raise UnavailableError(f"{self._connection.address} ended the stream of metrics")
         response = codec.decode(ReportResponse, answer)
+        if response.at is not None and self._on_time is not None:
+            self._on_time(response.at, self._clock() - asked)
         self._backlog.acknowledge(min(response.stored, request.sequence))
         if response.stored >= request.sequence:
             self._failures, self._is_careful = 0, False

@@ -135,6 +135,8 @@ class Uplink:
         """Whether the session after this one is being opened."""
         self.welcome: Welcome
         """What opened it; set by `open`."""
+        self.opening_s = 0.0
+        """How long before Welcome came the control plane may have written its time into it."""
         self._source = source
         self._pending = pending
         self._deliver = deliver
@@ -159,13 +161,16 @@ class Uplink:
         try:
             async with asyncio.timeout(_OPEN_S):
                 self._stream = self.connection.raw_stream(CHANNEL["Connect"])
+                asked = self._clock()
                 await self._send(hello)
                 signs = False
                 while not isinstance(welcome := await self._receive(), Welcome):
                     # Anything else is a kind of message that this version does not know.
                     if isinstance(welcome, Challenge):
+                        asked = self._clock()
                         await self._send(Proof(signature=self._signed(session_text(welcome.nonce, hello))))
                         signs = True
+                self.opening_s = self._clock() - asked
         except TimeoutError:
             raise UnavailableError(f"{self.connection.address} did not let us in within {_OPEN_S:g} s") from None
         if welcome.want_facts or welcome.want_workloads:

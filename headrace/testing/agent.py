@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from headrace.client import AgentChannel, Backlog, ChannelState, Identity, PlaneSeen, enroll
+from headrace.client import AgentChannel, Backlog, ChannelState, Identity, OnTime, PlaneSeen, enroll
 from headrace.content import check, unpack
 from headrace.errors import HeadraceError
 from headrace.messages import Answer, Command, Complete, Desired, EnrollRequest, Remove, Secrets, Variables, Welcome
@@ -50,9 +50,12 @@ class FakeAgent:
         outcome: Callable[[Desired, Observed | None], Observed] = succeeds,
         answer: Callable[[Command], Answer] | None = None,
         backlog: Backlog | None = None,
+        on_time: OnTime | None = None,
     ) -> None:
         self.contents: dict[str, bytes] = {}
         """Canonical bytes of what was last desired, by pipeline."""
+        self.welcome: Welcome | None = None
+        """What the last session was opened with."""
         self.variables = Variables()
         self.secrets = Secrets()
         self.completed = 0
@@ -79,6 +82,7 @@ class FakeAgent:
             rng=rng,
             on_state=lambda state: self._changes.announce(),
             backlog=backlog,
+            on_time=on_time,
         )
         self._running: asyncio.Task[None] | None = None
 
@@ -146,6 +150,7 @@ class FakeAgent:
 
     async def on_welcome(self, welcome: Welcome) -> None:
         """Remembers the plane."""
+        self.welcome = welcome
         self._plane = PlaneSeen(instance_id=welcome.instance_id, epoch=welcome.epoch)
         self._changes.announce()
 

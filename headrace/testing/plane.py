@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -86,6 +86,10 @@ class FakeControlPlane:
         """Why each session ended, in order."""
         self.reports: list[ReportRequest] = []
         """Every batch of metrics that came, in order; the same may come again."""
+        self.ahead = timedelta()
+        """By how much its clock is ahead of the host's."""
+        self.sample_interval_ms = 0
+        """How often agents are told to measure; 0 says nothing."""
         self.retry_reports_ms = 0
         """While it is set, nothing is stored, and agents are told to come again after so long."""
         self.blobs: dict[str, bytes] = {}
@@ -269,6 +273,8 @@ class FakeControlPlane:
             want_facts=hello.facts_digest != facts_digest(agent.facts),
             want_workloads=hello.workloads_digest != workloads_digest(agent.observed.values()),
             metrics=self._metrics,
+            at=self._now(),
+            sample_interval_ms=self.sample_interval_ms,
         )
 
     async def opened(self, link: Link) -> None:
@@ -326,14 +332,17 @@ class FakeControlPlane:
         """Into `reports`, and each point once into `numbers`."""
         self.reports.append(request)
         if self.retry_reports_ms:
-            return ReportResponse(stored=0, retry_after_ms=self.retry_reports_ms)
+            return ReportResponse(stored=0, retry_after_ms=self.retry_reports_ms, at=self._now())
         series = {each.id: (each.name, tuple(sorted(each.tags.items()))) for each in request.series}
         numbers = self._numbers.setdefault(agent_id, {})
         for samples in request.samples:
             for id, value in zip(samples.series, samples.values, strict=True):
                 numbers.setdefault(series[id], {})[samples.at] = value
         self._changes.announce()
-        return ReportResponse(stored=request.sequence)
+        return ReportResponse(stored=request.sequence, at=self._now())
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
 
     def _agent(self, agent_id: str) -> _Agent:
         if agent_id:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,25 @@ async def agents(tmp_path: Path) -> AsyncIterator[Agents]:
 
 def desire(agents: Agents, mark: str = "a", *, text: str = "") -> int:
     return agents.plane.desire("p", content(mark, text=text))
+
+
+async def test_an_agent_whose_clock_is_wrong_reports_by_the_planes_time_and_says_so(tmp_path: Path) -> None:
+    async with FakeControlPlane(metrics=True) as plane:
+        agents = Agents(tmp_path, plane)
+        plane.ahead = timedelta(minutes=-10)
+        plane.sample_interval_ms = 1_000
+        began = datetime.now(UTC) + plane.ahead
+        try:
+            agents.start()
+            ahead = ("headrace_agent_clock_ahead_seconds", ())
+            numbers = await plane.until_numbers(lambda all: len(all.get(ahead, ())) >= 2 if plane.agents else False)
+            await eventually(lambda: [facts.clock_ahead_ms for facts in plane.agents.values()] == [600_000])
+        finally:
+            await asyncio.to_thread(agents.end)
+    times = sorted(numbers[ahead])
+    assert began <= times[0] < times[-1] <= datetime.now(UTC) + plane.ahead
+    assert {numbers[ahead][at] for at in times} == {600}
+    assert (agents.data / "clock.json").exists()
 
 
 async def test_it_enrols_runs_changes_and_removes_a_pipeline(agents: Agents) -> None:

@@ -19,7 +19,7 @@ from agent.reporting.reporter import Reporter
 from headrace.testing import FakeAgent, FakeControlPlane
 
 
-def reporter(folder: Path, *, interval: float = 0.05) -> Reporter:
+def reporter(folder: Path, *, interval: float | None = 0.05) -> Reporter:
     return Reporter(
         folder,
         interval=interval,
@@ -42,7 +42,7 @@ async def running(reporter: Reporter) -> AsyncIterator[Reporter]:
 
 async def test_nothing_is_measured_until_a_plane_has_a_store(tmp_path: Path) -> None:
     async with running(reporter(tmp_path)) as measuring:
-        measuring.welcome(metrics=False)
+        measuring.welcome(False)
         assert measuring.pending() == ()
         assert measuring.sampling is None
     assert list(tmp_path.iterdir()) == []
@@ -64,15 +64,35 @@ def test_an_agent_imports_neither_the_management_api_nor_what_measures_before_it
 
 async def test_an_interval_of_nothing_measures_nothing(tmp_path: Path) -> None:
     measuring = reporter(tmp_path, interval=0)
-    measuring.welcome(metrics=True)
+    measuring.welcome(True)
     await measuring.run()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_control_plane_says_how_often_and_a_change_applies_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.reporting.reporter.SHORTEST_SAMPLE_S", 0.05)
+    async with asyncio.timeout(20), running(reporter(tmp_path, interval=None)) as measuring:
+        measuring.welcome(True, 3600.0)
+        await measuring.arrived()
+        measuring.acknowledge(1)
+        measuring.welcome(True, 0.001)  # at once, not in an hour; and no more often than is allowed
+        await measuring.arrived()
+        measuring.acknowledge(2)
+        await measuring.arrived()
+    own = reporter(tmp_path / "own", interval=3600)
+    async with running(own):
+        own.welcome(True, 1.0)
+        async with asyncio.timeout(20):
+            await own.arrived()
+        assert own.interval_s == 3600
 
 
 async def test_it_goes_on_without_the_plane_and_after_a_restart(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         async with running(reporter(tmp_path)) as measuring:
-            measuring.welcome(metrics=True)
+            measuring.welcome(True)
             await measuring.arrived()
         first = measuring.pending()[-1].sequence
         async with running(reporter(tmp_path)) as measuring:
@@ -87,18 +107,18 @@ async def test_it_goes_on_without_the_plane_and_after_a_restart(tmp_path: Path) 
 async def test_a_plane_without_a_store_ends_it_for_the_next_start_too(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         async with running(reporter(tmp_path)) as measuring:
-            measuring.welcome(metrics=True)
+            measuring.welcome(True)
             await measuring.arrived()
-            measuring.welcome(metrics=False)
+            measuring.welcome(False)
         async with running(reporter(tmp_path)) as measuring:
             assert measuring.sampling is None
-            measuring.welcome(metrics=True)
+            measuring.welcome(True)
             await measuring.arrived()
 
 
 async def test_what_is_measured_reaches_the_plane_and_outlives_its_absence(tmp_path: Path) -> None:
     async with running(reporter(tmp_path)) as measuring:
-        measuring.welcome(metrics=True)
+        measuring.welcome(True)
         await measuring.arrived()
         before = datetime.now(UTC)
         async with FakeControlPlane(metrics=True) as plane, FakeAgent(plane.address, backlog=measuring):

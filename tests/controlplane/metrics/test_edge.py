@@ -13,12 +13,14 @@ import pytest
 
 from controlplane.metrics.sqlite import SqliteMetricStore
 from controlplane.metrics.vocabulary import Selection
+from controlplane.settings import Settings
 from headrace import codec
 from headrace.connection import Connection
-from headrace.errors import UnavailableError
+from headrace.errors import InvalidError, UnavailableError
 from headrace.messages import ReportRequest, ReportResponse, Samples, Series
 from headrace.rpcs.channel import CHANNEL
 from headrace.testing import FakeAgent
+from headrace.types import Facts, Severity
 from tests.controlplane.conftest import Plane, Start, manifest
 from tests.controlplane.metrics.conftest import opened
 from tests.headrace.client.test_report import Memory
@@ -79,6 +81,41 @@ async def test_what_an_agent_reports_is_acknowledged_and_in_the_file(start: Star
         assert [one.last for one in recent] == [200.0, 200.0]
         tags = dict(recent[0].series.tags)
         assert tags == {"agent": agent.agent_id, "pipeline": "edge", "plugin": "dummy.0", "role": "edge"}
+
+
+async def test_agents_are_told_the_time_and_how_often_to_measure(start: Start) -> None:
+    heard: list[tuple[datetime, float]] = []
+    before = datetime.now(UTC)
+    async with start(sample_s=30.0) as plane:
+        fake = await plane.agent(on_time=lambda at, took_s: heard.append((at, took_s)), backlog=Kept())
+        async with fake as agent:
+            await agent.until(lambda a: a.welcome is not None)
+            (answer,) = await send(agent, plane, *batches(1))
+    assert agent.welcome is not None
+    assert agent.welcome.sample_interval_ms == 30_000
+    assert answer.at is not None
+    assert [before < at < answer.at and took_s >= 0 for at, took_s in heard] == [True]
+
+
+async def test_a_clock_that_is_wrong_is_an_event_and_in_the_description_of_the_agent(start: Start) -> None:
+    async with start() as plane, await plane.agent(name="one") as agent:
+        for ahead_ms in (-600_000, -605_000, 0):
+            agent.set_facts(Facts(name="one", clock_ahead_ms=ahead_ms))
+
+            async def told(ahead_ms: int = ahead_ms) -> bool:
+                return (await plane.client.get_agent("one")).facts.clock_ahead_ms == ahead_ms
+
+            await eventually(told)
+        (wrong,) = await plane.events("agent.clock_wrong")
+        assert (wrong.severity, wrong.agent_id) == (Severity.WARNING, agent.agent_id)
+        assert wrong.message.startswith("one: its clock is 10m behind the control plane's")
+        (right,) = await plane.events("agent.clock_right")
+        assert right.message == "one: its clock was 10m 5s behind the control plane's"
+
+
+def test_an_interval_that_no_agent_would_keep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidError, match=r"--sample-interval is from 1 to 3600 seconds, not 0\.5"):
+        Settings(data_dir=tmp_path, sample_s=0.5)
 
 
 class Kept(Memory):

@@ -338,6 +338,13 @@ def test_describe_agent_is_one_object(run: Run, plane: FakePlane) -> None:
     assert run("describe agent b").code == Exit.NOT_FOUND
 
 
+def test_a_clock_that_is_wrong_is_in_the_description_of_its_agent(run: Run, plane: FakePlane) -> None:
+    known = plane.agents["a"]
+    assert "Clock" not in run("describe agent a").out
+    plane.agents["a"] = replace(known, facts=replace(known.facts, clock_ahead_ms=-3_720_000))
+    assert "Clock:       1h 2m behind the control plane's\n" in run("describe agent a").out
+
+
 def test_diff_answers_same_different_and_trouble(run: Run, plane: FakePlane, file: Path) -> None:
     new = run("diff -f", file)
     assert new.code == 1

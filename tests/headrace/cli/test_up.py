@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
 from headrace import config
 from headrace.api import Variable
@@ -29,9 +30,18 @@ def test_a_listener_on_every_address_is_called_on_loopback(address: str, call: s
 
 def test_the_control_plane_is_started_with_what_was_given() -> None:
     doors = Doors(http="h:1", grpc="g:2", channel="c:3", channel_insecure=True)
-    assert " ".join(arguments(Path("/d"), state="sqlite:///x", metrics="none", doors=doors)) == (
-        "serve --data-dir /d --state sqlite:///x --metrics none --http h:1 --grpc g:2 --channel c:3 --channel-insecure"
+    given = arguments(Path("/d"), state="sqlite:///x", metrics="none", sample_interval="1m", doors=doors)
+    assert " ".join(given) == (
+        "serve --data-dir /d --state sqlite:///x --metrics none --sample-interval 60 --http h:1 --grpc g:2 "
+        "--channel c:3 --channel-insecure"
     )
+
+
+@pytest.mark.parametrize("interval", ["0", "999ms", "2h", "often"])
+def test_an_interval_that_no_agent_would_keep_is_wrong_usage(interval: str) -> None:
+    doors = Doors(http="h:1", grpc="g:2", channel="c:3")
+    with pytest.raises(typer.BadParameter, match="is not"):
+        list(arguments(Path("/d"), state="", metrics="", sample_interval=interval, doors=doors))
 
 
 def test_the_demo_is_a_valid_pipeline_for_the_local_agent() -> None:
