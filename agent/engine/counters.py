@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from agent.engine.metrics import FilterMetrics, Flow, Histogram, InputMetrics, OutputMetrics
+from agent.engine.metrics import Accounts, FilterMetrics, Flow, Histogram, InputMetrics, OutputMetrics
 from agent.engine.parts import Parts
 
 FILE = "counters.json"
@@ -26,6 +26,9 @@ class Counters:
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(8)
+        self.accounts = Accounts()
+        self.is_resumed = False
+        """Whether they go on from an earlier run."""
         self._metrics: dict[tuple[str, str], Any] = {}
         self._flows: dict[str, dict[str, Flow]] = {}
 
@@ -34,13 +37,30 @@ class Counters:
         for kind, of_kind in (("input", parts.inputs), ("filter", parts.filters), ("output", parts.outputs)):
             for part in of_kind:
                 part.metrics = self._metrics.setdefault((kind, part.name), part.metrics)
+        self.accounts.is_exact = self.accounts.is_exact and not any(part.processors for part in parts.inputs)
         for output in parts.outputs:
             output.flows = self._flows.setdefault(output.name, output.flows)
+
+    def unaccounted(self, waiting: int) -> int | None:
+        """Log records that came in, or were made of them, and are nowhere now; of those that wait at the outputs each
+        copy counts. 0 as long as none is lost; None where it cannot be told."""
+        accounts = self.accounts
+        if not accounts.is_exact:
+            return None
+        came = accounts.emitted + accounts.copied + accounts.resumed
+        for (kind, _), metrics in self._metrics.items():
+            if kind == "input":
+                came += metrics.records
+            elif kind == "filter":
+                came += metrics.add_records - metrics.drop_records
+        delivered = sum(flow.records for flows in self._flows.values() for flow in flows.values())
+        return int(came - delivered - accounts.unrouted - accounts.dropped - accounts.returned - waiting)
 
     def save(self, folder: Path) -> None:
         """For the next start, at once or not at all. Raises OSError."""
         document = {
             "id": self.id,
+            "accounts": asdict(self.accounts),
             "metrics": [[kind, name, asdict(metrics)] for (kind, name), metrics in self._metrics.items()],
             "flows": [
                 [name, source, asdict(flow)] for name, all in self._flows.items() for source, flow in all.items()
@@ -66,6 +86,9 @@ class Counters:
             for name, source, values in document["flows"]:
                 latency = Histogram(**values.pop("latency"))
                 flows.setdefault(name, {})[source] = Flow(**values, latency=latency)
-            self.id, self._metrics, self._flows = str(document["id"]), metrics, flows
+            # An older version kept none.
+            accounts = Accounts(**document["accounts"]) if "accounts" in document else Accounts(is_exact=False)
+            self.id, self._metrics, self._flows, self.accounts = str(document["id"]), metrics, flows, accounts
+            self.is_resumed = True
         except (ValueError, KeyError, TypeError, AttributeError):
             pass  # another version's, or cut short: as if the process had been killed

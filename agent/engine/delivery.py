@@ -11,7 +11,7 @@ from random import Random
 
 from agent.engine.buffer import Chunk
 from agent.engine.logs import PluginLog
-from agent.engine.metrics import Flow, OutputMetrics
+from agent.engine.metrics import Accounts, Flow, OutputMetrics
 from agent.engine.plugin import Output, Result
 from agent.engine.record import Batch
 from agent.engine.retry import RetrySchedule, may_retry
@@ -35,6 +35,7 @@ class Delivery:
         log: PluginLog,
         metrics: OutputMetrics,
         flows: dict[str, Flow],
+        accounts: Accounts,
         retry_limit: int,
         schedule: Callable[[], RetrySchedule],
         rng: Random,
@@ -44,6 +45,7 @@ class Delivery:
         self.output = output
         self.metrics = metrics
         self.flows = flows
+        self._accounts = accounts
         self.is_idle = asyncio.Event()
         self.is_idle.set()
         self._log = log
@@ -107,9 +109,8 @@ class Delivery:
         """Drop what is left, counted: the configuration has this output no more. Returns the number of records."""
         self.drain()
         records = sum(chunk.count for chunk in self._queue)
-        self.metrics.dropped_records += records
         while self._queue:
-            self._settle(self._queue.popleft())
+            self._drop(self._queue.popleft())
         return records
 
     async def _write(self, chunk: Chunk) -> Result:
@@ -150,9 +151,13 @@ class Delivery:
             else:
                 self.metrics.errors += 1
                 self._log.error("chunk of %d records was refused: dropped", chunk.count)
-            self.metrics.dropped_records += chunk.count
-            self._settle(chunk)
+            self._drop(chunk)
         self._check_idle()
+
+    def _drop(self, chunk: Chunk) -> None:
+        self.metrics.dropped_records += chunk.count
+        self._accounts.dropped += chunk.count if chunk.signal == "logs" else 0
+        self._settle(chunk)
 
     def _retry_later(self, chunk: Chunk, retry: int) -> None:
         self._retries[chunk] = retry

@@ -185,7 +185,13 @@ class Engine:
             raise
         self.tracer = Tracer(tasks, self._trace_context())
         self.pipeline = Pipeline(
-            service=service, store=store, tasks=tasks, rng=self._rng, failed=self._failed, tracer=self.tracer
+            service=service,
+            store=store,
+            tasks=tasks,
+            rng=self._rng,
+            failed=self._failed,
+            tracer=self.tracer,
+            counters=self.counters,
         )
         await self.pipeline.exchange(parts)
         self._become(loaded, service)

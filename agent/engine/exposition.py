@@ -38,8 +38,11 @@ def as_prometheus_v1(engine: "Engine") -> str:
 def as_prometheus(engine: "Engine") -> str:
     """`/api/v2/metrics/prometheus`: counters, storage, log lines, the engine itself, and whose counters these are."""
     text = "Names the counters for as long as nothing of them is lost."
-    mine = ("headrace_engine_counters", "gauge", text, {"id": engine.counters.id}, 1)
-    return as_text((0, point(sample, "")) for sample in [*samples(engine), mine])
+    mine: list[Sample] = [("headrace_engine_counters", "gauge", text, {"id": engine.counters.id}, 1)]
+    if engine.pipeline is not None and (unaccounted := engine.pipeline.unaccounted) is not None:
+        text = "Log records that came in and are nowhere: not delivered, dropped, filtered out or waiting."
+        mine.append(("headrace_engine_unaccounted_records", "gauge", text, {}, unaccounted))
+    return as_text((0, point(sample, "")) for sample in [*samples(engine), *mine])
 
 
 def samples(engine: "Engine") -> list[Sample]:

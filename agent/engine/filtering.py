@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeAlias
 
+from agent.engine.metrics import Accounts
 from agent.engine.parts import FilterPart
 from agent.engine.plugin import Emit, Held, Wait
 from agent.engine.record import Batch
@@ -35,12 +36,17 @@ def processed(batch: Batch, processors: Sequence[FilterPart], hold: HoldProcesse
 
 
 def filtered(
-    batch: Batch, filters: Routes[FilterPart], hold: Hold, look: Look | None = None, passed: Passed = frozenset()
+    batch: Batch,
+    filters: Routes[FilterPart],
+    hold: Hold,
+    accounts: Accounts,
+    look: Look | None = None,
+    passed: Passed = frozenset(),
 ) -> Iterator[Batch | Wait]:
     """What the filters but those of `passed` make of a batch, and of what they emit from it, or what to wait for next.
 
     No filter sees again what it emitted, and none sees metrics. `hold` is called when a filter keeps records for later,
-    with the filters that these have then passed. `look` sees what each filter changes.
+    with the filters that these have then passed. `accounts` counts what is emitted; `look` sees what filters change.
     """
     work: deque[tuple[Batch, Passed]] = deque([(batch, passed)])
     while work:
@@ -50,7 +56,7 @@ def filtered(
                 continue
             if part.prepare is not None and (wait := part.prepare(current)) is not None:
                 yield wait
-            emitter = _Emitter(work, behind | {part.name}, hold)
+            emitter = _Emitter(work, behind | {part.name}, hold, accounts)
             current = _run(part, current, emitter) if look is None else _run_seen(part, current, emitter, look)
             if not current.records:
                 break
@@ -59,12 +65,15 @@ def filtered(
 
 
 class _Emitter:
-    def __init__(self, work: "deque[tuple[Batch, Passed]]", behind: Passed, hold: Hold) -> None:
+    def __init__(self, work: "deque[tuple[Batch, Passed]]", behind: Passed, hold: Hold, accounts: Accounts) -> None:
         self._work = work
         self._behind = behind
         self._hold = hold
+        self._accounts = accounts
 
     def __call__(self, batch: Batch) -> None:
+        if batch.signal == "logs":
+            self._accounts.emitted += len(batch)
         self._work.append((batch, self._behind))
 
     def hold(self) -> Held:

@@ -89,6 +89,27 @@ class Flow:
         self.latency.add(seconds)
 
 
+@dataclass(slots=True)
+class Accounts:
+    """What else happens to log records between the counters of instances, so that each of them can be accounted for.
+
+    Counted in copies: behind the filters a record is one, and at its outputs as many as take it. `is_exact` ends with
+    the first processor of an input, since those have no counters.
+    """
+
+    emitted: int = 0
+    """By filters, beside their results."""
+    copied: int = 0
+    """More than one at the outputs; less where some have theirs and the rest is kept for the next start."""
+    unrouted: int = 0
+    dropped: int = 0
+    returned: int = 0
+    """At a stop, to where they are read again."""
+    resumed: int = 0
+    """From the disk, of a run whose counters are lost."""
+    is_exact: bool = True
+
+
 @dataclass(slots=True, kw_only=True)
 class Health:
     """Errors and given-up chunks of the last `period` seconds against limits, as `hc_*` service keys set them."""

@@ -10,10 +10,12 @@ from random import Random
 from typing import Any
 
 from agent.engine.buffer import Chunk, InputBuffer, Ticket
+from agent.engine.counters import Counters
 from agent.engine.delivery import Delivery
 from agent.engine.filtering import Hold, Passed, filtered, processed
 from agent.engine.line import Kept, Line
 from agent.engine.logs import ROOT as LOG
+from agent.engine.metrics import Accounts
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Parts
 from agent.engine.plugin import Ack, Held
 from agent.engine.record import Batch, Signal
@@ -36,6 +38,7 @@ class Pipeline:
         rng: Random,
         failed: Callable[[str], None],
         tracer: Tracer,
+        counters: Counters,
     ) -> None:
         self.tracer = tracer
         self.parts = Parts()
@@ -46,6 +49,7 @@ class Pipeline:
         self._tasks = tasks
         self._rng = rng
         self._failed = failed
+        self._counters = counters
         self._dirty = asyncio.Event()
         self._filters: Routes[FilterPart] = Routes(())
         self._outputs: Routes[OutputPart] = Routes(())
@@ -67,6 +71,22 @@ class Pipeline:
         """The lines that somebody stands in."""
         parts = [part for part in [*self.parts.inputs, *self.retiring] if isinstance(part, InputPart)]
         return [part.line for part in parts if part.line is not None and part.line.task is not None]
+
+    @property
+    def unaccounted(self) -> int | None:
+        """Log records that are lost without a word; None where that cannot be told, as while some wait for a filter."""
+        if self._lines:
+            return None
+        waiting = 0
+        for buffer in self.buffers:
+            for chunk in buffer.chunks:
+                if chunk.signal == "logs":
+                    waiting += chunk.count * (len(chunk.waiting) if chunk in buffer.sent else 1)
+        return self._counters.unaccounted(waiting)
+
+    @property
+    def _accounts(self) -> Accounts:
+        return self._counters.accounts
 
     async def exchange(self, parts: Parts) -> None:
         """Run `parts`, which are all open, from now on: those that ran go on, the others start, what is not there ends.
@@ -131,6 +151,8 @@ class Pipeline:
             chunk = Chunk(number, batch, self.backlog, file)
             chunk.done = done
             records += chunk.count
+            if chunk.signal == "logs" and not self._counters.is_resumed:
+                self._accounts.resumed += chunk.count
             self.backlog.adopt(chunk)
         return records
 
@@ -146,6 +168,8 @@ class Pipeline:
             look.read(batch)
         if part.settings.routable:
             self._take(part, batch, part.processors, [ticket], look)
+        elif batch.signal == "logs":
+            self._accounts.unrouted += len(batch)
         ticket.release()
         if not buffer.has_room.is_set():
             buffer.flush()
@@ -185,7 +209,7 @@ class Pipeline:
         except TimeoutError:
             LOG.warning("[engine] outputs did not take everything in %d seconds", self.service.grace)
         await self._end_tasks(task for part in outputs for task in part.tasks)
-        remainder = keep_rest(self.buffers)
+        remainder = keep_rest(self.buffers, self._accounts)
         for part in everything:
             await part.plugin.close()
         for processor in (own for part in outputs for own in part.processors):
@@ -206,7 +230,7 @@ class Pipeline:
             return Kept(lambda kept, own: self._take(part, kept, rest, own, look), tickets[0], buffer)
 
         batch = processed(batch, processors, hold)
-        way = filtered(batch, self._filters, self._hold_for(part, tickets[0], look), look)
+        way = filtered(batch, self._filters, self._hold_for(part, tickets[0], look), self._accounts, look)
         line.take(way, *tickets, size=batch.size, look=look)
 
     def _hold_for(self, part: InputPart, ticket: Ticket, look: Look | None) -> Hold:
@@ -221,7 +245,9 @@ class Pipeline:
             return Kept(lambda batch, tickets: emit(batch, passed, tickets), ticket, buffer)
 
         def emit(batch: Batch, passed: Passed, tickets: list[Ticket]) -> None:
-            line.take(filtered(batch, self._filters, hold, look, passed), *tickets, size=batch.size, look=look)
+            self._accounts.emitted += len(batch) if batch.signal == "logs" else 0
+            way = filtered(batch, self._filters, hold, self._accounts, look, passed)
+            line.take(way, *tickets, size=batch.size, look=look)
 
         return hold
 
@@ -234,6 +260,9 @@ class Pipeline:
             LOG.warning("[router] %s of tag %r are dropped: none of %s takes them", chunk.signal, chunk.tag, names)
         takers = [part for part in able if part.name not in chunk.done]
         chunk.waiting = {part.name for part in takers}
+        if chunk.signal == "logs":
+            self._accounts.copied += chunk.count * max(0, len(takers) - 1)
+            self._accounts.unrouted += 0 if takers else chunk.count
         if not takers:
             chunk.buffer.settle(chunk)
         for part in takers:
@@ -268,6 +297,7 @@ class Pipeline:
             log=part.context.log,
             metrics=part.metrics,
             flows=part.flows,
+            accounts=self._accounts,
             retry_limit=part.retry_limit,
             schedule=lambda: self.service.schedule,
             rng=self._rng,

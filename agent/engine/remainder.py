@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agent.engine.buffer import InputBuffer
 from agent.engine.logs import ROOT as LOG
+from agent.engine.metrics import Accounts
 
 
 @dataclass(slots=True)
@@ -25,8 +26,11 @@ class Remainder:
         )
 
 
-def keep_rest(buffers: Iterable[InputBuffer]) -> Remainder:
-    """Keep every chunk that no output has settled; says how many records are where."""
+def keep_rest(buffers: Iterable[InputBuffer], accounts: Accounts) -> Remainder:
+    """Keep every chunk that some output has not settled; says how many records are where.
+
+    In the accounts, what is kept is one copy again, and what is lost stays unaccounted for.
+    """
     remainder = Remainder()
     for buffer in buffers:
         for chunk in buffer.chunks:
@@ -35,10 +39,13 @@ def keep_rest(buffers: Iterable[InputBuffer]) -> Remainder:
             except (OSError, ValueError) as error:
                 LOG.error("[storage] a chunk of %d records cannot be kept: %s", chunk.count, error)
                 kept = False
+            copies = chunk.count * len(chunk.waiting) if chunk.signal == "logs" else 0
             if kept:
                 remainder.kept += chunk.count
+                accounts.copied -= copies - chunk.count if copies else 0
             elif chunk.replayable:
                 remainder.replayable += chunk.count
+                accounts.returned += copies
             else:
                 remainder.lost += chunk.count
     return remainder

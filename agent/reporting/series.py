@@ -20,6 +20,9 @@ OWN_PLUGIN = "headrace."
 MAX_TAG = 200
 """Characters of a tag; a longer name of a plugin is cut, and ends with an ellipsis."""
 
+UNACCOUNTED = "headrace_engine_unaccounted_records"
+"""The embedded engine has it, where it can tell."""
+
 _ADDED = re.compile(rf"{re.escape(OWN_PLUGIN)}.*|storage_backlog(\.\d+)?", re.DOTALL)
 
 
@@ -73,6 +76,7 @@ def _rules() -> Iterator[tuple[str, Rule]]:
     yield "fluentbit_output_chunk_available_capacity_percent", Rule(False, plugin="name")
     for name in ("chunks", "mem_chunks", "fs_chunks", "fs_chunks_down"):
         yield f"fluentbit_storage_{name}", Rule(False)
+    yield UNACCOUNTED, Rule(False)
     yield "fluentbit_uptime", Rule(False)  # Starts anew with each process, which is what people read from it.
     yield "fluentbit_hot_reloaded_times", Rule(False)
 

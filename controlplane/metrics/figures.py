@@ -39,8 +39,10 @@ TOTALS: Mapping[str, tuple[str, ...]] = {
 }
 """As they stand."""
 _LAG = (f"{_LATENCY}sum", f"{_LATENCY}count")
+_UNACCOUNTED = "headrace_engine_unaccounted_records"
+_OWNER = ("agent", "pipeline")
 NAMES: tuple[str, ...] = tuple(
-    dict.fromkeys([*RATES.values(), *(name for names in TOTALS.values() for name in names), *_LAG])
+    dict.fromkeys([*RATES.values(), *(name for names in TOTALS.values() for name in names), *_LAG, _UNACCOUNTED])
 )
 """All metrics that figures are made of."""
 
@@ -90,7 +92,15 @@ def _figures(recents: Sequence[Recent]) -> dict[str, float]:
     seconds, records = (_sum(by_name.get(name, ()), _grown) for name in _LAG)
     if seconds is not None and records:
         figures["lag_seconds"] = seconds / records
+    # Of all that has inputs here every one must be able to tell: a part of the truth would look like all of it.
+    known = by_name.get(_UNACCOUNTED, [])
+    if known and _owners(by_name.get(RATES["records_in"], ())) <= _owners(known):
+        figures["unaccounted"] = sum(one.last for one in known)
     return figures
+
+
+def _owners(recents: Iterable[Recent]) -> set[tuple[str, ...]]:
+    return {tuple(recent.series.tag(key) for key in _OWNER) for recent in recents}
 
 
 def _sum(recents: Sequence[Recent], value: Callable[[Recent], float | None]) -> float | None:

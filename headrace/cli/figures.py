@@ -18,6 +18,7 @@ HEADS: Mapping[str, str] = {
     "retries": "RETRIES",
     "retries_failed": "GIVEN UP",
     "known_loss": "KNOWN LOSS",
+    "unaccounted": "UNACCOUNTED",
     "backlog_chunks": "BACKLOG",
     "lag_seconds": "LAG S",
 }

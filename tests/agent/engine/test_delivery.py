@@ -11,7 +11,7 @@ from agent.engine import delivery as module
 from agent.engine.buffer import Chunk, InputBuffer, Ticket
 from agent.engine.delivery import Delivery
 from agent.engine.logs import PluginLog
-from agent.engine.metrics import OutputMetrics
+from agent.engine.metrics import Accounts, OutputMetrics
 from agent.engine.plugin import Result
 from agent.engine.record import Batch
 from agent.engine.retry import UNLIMITED, RetrySchedule
@@ -56,6 +56,7 @@ def make(output: Scripted, *, retry_limit: int = 1) -> Delivery:
         log=log,
         metrics=OutputMetrics(),
         flows={},
+        accounts=Accounts(),
         retry_limit=retry_limit,
         schedule=lambda: Now(),
         rng=rng,

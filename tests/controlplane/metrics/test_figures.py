@@ -96,11 +96,32 @@ def test_a_label_that_changed_does_not_count_a_series_twice() -> None:
     assert {group.tags for group in groups(found, ("role",), labels=("role",))} == {(("role", "new"),)}
 
 
+@pytest.mark.parametrize(
+    ("telling", "expected"),
+    [
+        pytest.param({"a": 3, "b": -1}, 2, id="all-can-tell"),
+        pytest.param({"a": 3}, None, id="one-cannot"),
+        pytest.param({}, None, id="none-can"),
+    ],
+)
+def test_what_is_unaccounted_is_told_of_a_group_that_can_tell_it_as_a_whole(
+    telling: dict[str, float], expected: float | None
+) -> None:
+    found = [recent("input_records_total", 0, 9, agent=agent, pipeline="p", plugin="tail.0") for agent in "ab"]
+    found += [
+        Recent(
+            Series.of("headrace_engine_unaccounted_records", {"agent": agent, "pipeline": "p"}), START, 0, START, value
+        )
+        for agent, value in telling.items()
+    ]
+    assert only(groups(found, ("pipeline",))).values.get("unaccounted") == expected
+
+
 def test_every_metric_that_is_read_makes_a_figure() -> None:
-    found = [recent(name.removeprefix("fluentbit_"), 1, 11) for name in NAMES]
+    found = [Recent(Series.of(name, {}), START, 1, START + 10_000, 11) for name in NAMES]
     assert set(only(groups(found, ())).values) == {
         "records_in", "bytes_in", "records_out", "bytes_out", "filtered",
         "records_in_total", "bytes_in_total", "records_out_total", "bytes_out_total", "filtered_total",
         "errors", "retries", "retries_failed", "dropped", "known_loss", "backlog_chunks", "backlog_bytes",
-        "lag_seconds",
+        "lag_seconds", "unaccounted",
     }  # fmt: skip
