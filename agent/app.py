@@ -168,6 +168,7 @@ class App:
             upload=self._upload,
             metrics=self._reporter.welcome,
             commit=rotation.commit,
+            trust=rotation.tell,
         )
         channel = AgentChannel(
             settings.server,

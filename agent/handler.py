@@ -18,7 +18,7 @@ from headrace.client import Identity
 from headrace.content import unpack
 from headrace.errors import HeadraceError, LimitError, NotFoundError
 from headrace.limits import DEFAULT_LIMITS, Limits
-from headrace.messages import Answer, Command, Complete, Desired, Remove, Secrets, Variables, Welcome
+from headrace.messages import Answer, Authorities, Command, Complete, Desired, Remove, Secrets, Variables, Welcome
 from headrace.names import validate_name
 from headrace.session import PlaneSeen
 from headrace.types import CommandKind, Facts, Fault, Observed
@@ -38,7 +38,7 @@ class Handler:
 
     `enrol` gets a new identity, and answers whether it could; `upload` puts a blob by its hash; `metrics`
     hears whether the control plane has a store for them, and how often it wants them, in seconds (0: it does not say);
-    `commit` keeps the next identity, which has just opened a session.
+    `commit` keeps the next identity, which has just opened a session; `trust` hears by whom certificates are known.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Handler:
         upload: Callable[[str, bytes], Awaitable[None]],
         metrics: Callable[[bool, float], None] = lambda wanted, interval_s: None,
         commit: Callable[[], Awaitable[None]] = _nothing,
+        trust: Callable[[Authorities], None] = lambda authorities: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._host = host
@@ -61,6 +62,7 @@ class Handler:
         self._put_blob = upload
         self._metrics = metrics
         self._commit = commit
+        self._trust = trust
         self._offered: object = None
         self._answers: Mapping[CommandKind, Callable[[Command], Awaitable[Answer]]] = {
             CommandKind.RESTART: self._restart,
@@ -132,6 +134,9 @@ class Handler:
             log.info("secrets", versions={secret.name: secret.version for secret in secrets.secrets})
             self._reconciler.refresh()
         state.collect()
+
+    async def on_authorities(self, authorities: Authorities) -> None:
+        self._trust(authorities)
 
     async def on_complete(self, complete: Complete) -> None:
         log.info("in step with the control plane", fleet_revision=complete.fleet_revision)

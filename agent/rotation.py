@@ -1,6 +1,7 @@
 """The agent's credential and certificate are renewed in time, and no step of that can leave it without one.
 
-At two thirds of the certificate's life a next pair is asked for and written beside the one in use. The channel then
+At two thirds of the certificate's life, or when the control plane says that its authority signs no more, a next pair is
+asked for and written beside the one in use. The channel then
 opens its next session with it; when that is open, the control plane is told to keep it, and only then it takes the old
 one's place on disk. A next pair that is refused is dropped. Killed at any step, the agent goes on from what is on disk:
 the old pair, both, or the new one, each of which the control plane takes.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -17,7 +19,7 @@ import structlog
 from agent.model import Identity
 from agent.state import State
 from headrace.errors import HeadraceError, UnauthenticatedError
-from headrace.messages import EnrollRequest, EnrollResponse
+from headrace.messages import Authorities, EnrollRequest, EnrollResponse
 from headrace.types import Facts
 
 log = structlog.get_logger(__name__)
@@ -50,12 +52,37 @@ class Rotation:
         self._call = call
         self._move = move
         self._now = now
+        self._roll = roll
         self._chance = roll()
+        self._asked = False
+        self._spread_s = 0.0
+        self._told = asyncio.Event()
+
+    def tell(self, authorities: Authorities) -> None:
+        """Takes by whom certificates are known now; one that is by another than who signs is renewed."""
+        identity, bundle = self._state.identity, authorities.ca_bundle.decode(errors="replace")
+        if identity is None or not identity.certificate:
+            return
+        if _first(bundle) == _first(identity.ca_bundle):
+            if bundle != identity.ca_bundle:
+                self._state.save_identity(replace(identity, ca_bundle=bundle))
+        elif authorities.renew_within_ms:
+            log.info("another authority signs certificates from now on; this agent's is renewed")
+            self._asked = True
+            self._spread_s = authorities.renew_within_ms / 1000 * self._roll()
+            self._told.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(self._wait_s())
+            try:
+                async with asyncio.timeout(self._wait_s()):
+                    await self._told.wait()
+            except TimeoutError:
+                pass
+            else:
+                self._told.clear()
+                await asyncio.sleep(self._spread_s)
             try:
                 await self.step()
             except HeadraceError as error:
@@ -85,6 +112,7 @@ class Rotation:
             return
         self._state.save_identity(following)
         self._state.save_next(None)
+        self._asked = False
         log.info("certificate renewed", until=following.certificate_until and following.certificate_until.isoformat())
 
     async def _begin(self) -> None:
@@ -104,7 +132,8 @@ class Rotation:
         if identity is None or identity.certificate_from is None or identity.certificate_until is None:
             return None
         life = identity.certificate_until - identity.certificate_from
-        return identity.certificate_from + life * (_DUE - _SPREAD * self._chance)
+        due = identity.certificate_from + life * (_DUE - _SPREAD * self._chance)
+        return min(due, self._now()) if self._asked else due
 
     def _wait_s(self) -> float:
         identity, due = self._state.identity, self._due()
@@ -112,6 +141,11 @@ class Rotation:
             return LONGEST_WAIT_S
         soon = (identity.certificate_until - due) / timedelta(seconds=10)  # a tenth of what is left, once it is due
         return min(LONGEST_WAIT_S, max((due - self._now()).total_seconds(), soon))
+
+
+def _first(bundle: str) -> str:
+    """Who signs: the first of a bundle. An identity keeps the bundle that came with its certificate."""
+    return bundle.partition("-----END CERTIFICATE-----")[0].strip()
 
 
 def identity_of(response: EnrollResponse, now: datetime) -> Identity:

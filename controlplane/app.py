@@ -16,7 +16,7 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -32,8 +32,8 @@ from controlplane.changes import Changes, follow
 from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.http import HttpDoor
-from controlplane.identity import Authority, Claims, Enrolment, Tokens, Users
-from controlplane.identity.certificates import CertificateAuthority
+from controlplane.identity import Authorities, Authority, Claims, Enrolment, Tokens, Users
+from controlplane.identity.authority_files import AuthorityFiles, Folder, Given
 from controlplane.identity.possession import Possession
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
@@ -113,6 +113,8 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened(settings.state_url) as store, _metrics(settings) as metric_store:
         parts = _Parts(settings, store, metric_store)
+        if parts.authorities is not None:
+            await parts.authorities.start()
         async with store.read() as reader:
             await follow(parts.view, reader)
         await parts.secrets.check()
@@ -203,6 +205,8 @@ class _Parts:
             clock=clock,
             rng=rng,
         )
+        files = _authority_files(settings, clock)
+        self.authorities = Authorities(store=store, view=self.view, files=files, clock=clock) if files else None
         self.upkeep = Upkeep(
             sessions=self.sessions,
             claims=self.claims,
@@ -216,17 +220,17 @@ class _Parts:
             ),
             commands=self.fleet.commands,
             uploads=self.fleet.uploads,
+            authorities=self.authorities,
             view=self.view,
             renew_s=settings.heartbeat_s,
             sweep_s=min(5.0, settings.timings.suspect / 6),
             monotonic=time.monotonic,
         )
-        certificates = _authority(settings, clock())
         channel = ChannelEdge(
             view=self.view,
             sessions=self.sessions,
-            authority=Authority(store=store, view=self.view, certificates=certificates, clock=clock),
-            enrolment=Enrolment(store=store, clock=clock, authority=certificates),
+            authority=Authority(store=store, view=self.view, authorities=self.authorities, clock=clock),
+            enrolment=Enrolment(store=store, clock=clock, authorities=self.authorities),
             claims=self.claims,
             intake=self.intake,
             metrics=metric_intake,
@@ -267,6 +271,7 @@ class _Parts:
             ),
             secrets=self.secrets,
             users=Users(store=store, clock=clock),
+            authorities=self.authorities,
             dump=store.dump,
         )
         self.http = HttpDoor(
@@ -292,11 +297,11 @@ class _Parts:
             limits=settings.limits,
         )
         self.channel_mtls: Listener | None = None
-        if settings.channel_mtls is not None and settings.tls is not None and certificates is not None:
+        if settings.channel_mtls is not None and settings.tls is not None and self.authorities is not None:
             self.channel_mtls = Listener(
                 settings.channel_mtls.address,
                 [ChannelService(channel, limits=settings.limits)],
-                tls=replace(settings.tls, client_ca=certificates.bundle),
+                tls=replace(settings.tls, client_ca=b"", current_ca=self.authorities.bundle),
                 limits=settings.limits,
             )
 
@@ -380,12 +385,12 @@ async def _drain(channels: list[Listener], window_s: float) -> None:
             tasks.create_task(channel.drain(window_s, "this control plane stops"), name="drain of a channel")
 
 
-def _authority(settings: Settings, now: datetime) -> CertificateAuthority | None:
-    """Who signs agents' certificates; None where that cannot be known. Raises InvalidError."""
+def _authority_files(settings: Settings, clock: Callable[[], datetime]) -> AuthorityFiles | None:
+    """Who has the keys of agents' certificates; None where that cannot be known."""
     if settings.ca_cert is not None and settings.ca_key is not None:
-        return CertificateAuthority.load(settings.ca_cert, settings.ca_key, lifetime_s=settings.certificate_s)
+        return Given(settings.ca_cert, settings.ca_key, lifetime_s=settings.certificate_s)
     if settings.issues_certificates:
-        return CertificateAuthority.in_folder(settings.data_dir, lifetime_s=settings.certificate_s, now=now)
+        return Folder(settings.data_dir, lifetime_s=settings.certificate_s, clock=clock)
     log.warning(
         "agents get no certificates: several control planes may share this state, and all of them must know agents by "
         "one authority; give its files by --ca-cert and --ca-key"

@@ -12,9 +12,21 @@ from itertools import islice
 
 import structlog
 
-from controlplane.model import SECRET_KEY, AgentRow, BlobRow, ChangeRow, PipelineRow, SecretRow, Topic, VariableRow
+from controlplane.model import (
+    AUTHORITIES_KEY,
+    SECRET_KEY,
+    AgentRow,
+    AuthorityRow,
+    BlobRow,
+    CertificateRow,
+    ChangeRow,
+    PipelineRow,
+    SecretRow,
+    Topic,
+    VariableRow,
+)
 from controlplane.state.store import Reader, Store
-from controlplane.view import Batch, View
+from controlplane.view import Batch, Trust, View
 from headrace.errors import UnavailableError
 
 _PAGE = 1000
@@ -103,6 +115,7 @@ async def _everything(view: View, reader: Reader) -> Batch:
         agents=tuple(await reader.find(AgentRow)),
         variables=_by_precedence(await reader.find(VariableRow)),
         secrets=tuple(await reader.find(SecretRow)),
+        authorities=await _trust(reader),
         everything=True,
     )
 
@@ -132,7 +145,17 @@ async def _changed(view: View, reader: Reader) -> Batch:
         variables=_by_precedence(await reader.find(VariableRow)) if variables else None,
         secrets=tuple(await reader.find(SecretRow)) if secrets else None,
         commands=frozenset(keys[Topic.COMMAND]),
+        authorities=await _trust(reader) if AUTHORITIES_KEY in keys[Topic.PLANE] else None,
     )
+
+
+async def _trust(reader: Reader) -> Trust:
+    authorities = tuple(sorted(await reader.find(AuthorityRow), key=lambda row: row.number))
+    if len(authorities) < 2:
+        return Trust(authorities)
+    first, *others = (row.fingerprint for row in authorities[:-1])
+    older = await reader.find(CertificateRow, authority=["", first, *others], revoked_at=None)
+    return Trust(authorities, {row.serial: row.authority or first for row in older})
 
 
 async def _contents(pipelines: Sequence[PipelineRow], reader: Reader) -> dict[str, bytes]:

@@ -15,6 +15,8 @@ from typing import ClassVar
 from headrace.api import Action
 from headrace.types import AgentState, CommandKind, Engine, Facts, Observed, Phase, Role, Severity
 
+AUTHORITIES_KEY = "authorities"
+"""The key of entries of the change log that are about authorities of certificates; their topic is PLANE."""
 SECRET_KEY = "secret/"
 """Before a secret's name, the key of its entries in the change log. Their topic is VARIABLE, which every version reads;
 no variable's name has a slash."""
@@ -204,6 +206,23 @@ class CertificateRow:
     expires_at: datetime
     revoked_at: datetime | None = None
     reason: str = ""
+    authority: str = ""
+    """The fingerprint of the authority that signed it; empty is the oldest, from before they were recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityRow:
+    """An authority of agents' certificates, without its key. The newest signs; one that ended stays, to be known."""
+
+    KEY: ClassVar = ("fingerprint",)
+    fingerprint: str
+    """SHA-256 of the certificate, in hex."""
+    number: int
+    certificate: bytes
+    """PEM."""
+    added_at: datetime
+    ended_at: datetime | None = None
+    """Since when nobody is known by it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +322,7 @@ Row = (
     | TransitionRow
     | TokenRow
     | CertificateRow
+    | AuthorityRow
     | UserRow
     | VariableRow
     | SecretRow

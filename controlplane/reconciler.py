@@ -26,13 +26,15 @@ from controlplane.state.store import Store
 from controlplane.telemetry import Meters
 from controlplane.view import AgentView, Delta, View
 from headrace import codec
-from headrace.messages import Command, Complete, Hello, Remove, Variables
+from headrace.messages import Authorities, Command, Complete, Hello, Remove, Variables
 from headrace.outbox import COMPLETE, key_of
 from headrace.types import CloseReason, Phase
 
 _CHUNK = 200
 _DRAIN_PER_S = 300
 """How many agents per second a new epoch asks to reconnect."""
+_RENEWALS_PER_S = 100
+"""How many agents per second another authority asks to renew their certificates."""
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +103,9 @@ class Reconciler:
     async def _act(self, delta: Delta) -> None:
         if delta.epoch:
             self._drain()
-        everyone = delta.everything or delta.variables
+        if delta.authorities:
+            self._distrust()
+        everyone = delta.everything or delta.variables or delta.authorities
         ids = {session.agent_id for session in self._sessions} if everyone else delta.agents
         await self._retell(ids)
         names = delta.pipelines.union(self._view.naming(delta.secrets))
@@ -115,6 +119,16 @@ class Reconciler:
         window_ms = 1000 + 1000 * len(self._sessions) // _DRAIN_PER_S
         for session in self._sessions:
             session.link.drain(window_ms, "a new epoch has begun")
+
+    def _distrust(self) -> None:
+        """Who came in by a certificate of an authority that ended comes again, by its key."""
+        trust = self._view.trust
+        trusted = {row.fingerprint for row in trust.trusted}
+        for session in self._sessions:
+            agent = self._view.agents.get(session.agent_id)
+            by = trust.older.get(agent.row.serial) if agent is not None else None
+            if by is not None and by not in trusted and session.link.shown == "certificate":
+                session.link.close(CloseReason.DRAINED, "the authority of this certificate is trusted no more")
 
     async def _retell(self, agent_ids: Collection[str]) -> None:
         """All that differs, for agents that changed: their labels, their right to be here, their orphans."""
@@ -161,6 +175,7 @@ class Reconciler:
             session.variables = variables
             session.link.post("variables", variables)
         self._tell_secrets(session, agent)
+        self._tell_authorities(session, agent)
         asked = session.asked()
         decided = plan(wanted=self._view.wanted(agent), known=self._view.known(asked), asked=asked, marks=session.marks)
         for name in decided.sends:
@@ -180,6 +195,20 @@ class Reconciler:
         if data != session.secrets:
             session.secrets = data
             session.link.post("secrets", data)
+
+    def _tell_authorities(self, session: Session, agent: AgentView) -> None:
+        """What an agent with a certificate cannot know from its enrolment: who is trusted now, and that it is late."""
+        trust = self._view.trust
+        if not agent.row.serial or not trust.authorities:
+            return
+        bundle = b"".join(row.certificate for row in trust.trusted)
+        late = agent.row.serial in trust.older
+        before, session.trust = session.trust, (bundle, late)
+        if before == session.trust or (before is None and not late and len(trust.trusted) == 1):
+            return
+        within_ms = 1 + 1000 * len(self._sessions) // _RENEWALS_PER_S if late else 0
+        message = Authorities(ca_bundle=bundle, renew_within_ms=within_ms)
+        session.link.post(key_of(message), codec.encode_server(message))
 
     def _tell_some(self, session: Session, agent: AgentView, names: Iterable[str]) -> None:
         self._tell_secrets(session, agent)

@@ -19,7 +19,8 @@ from headrace.types import Observed, Phase
 class Session:
     """One open link, what its agent reported, and what it has been told on this link."""
 
-    __slots__ = ("agent_id", "link", "live", "marks", "phases", "secrets", "told", "troubles", "variables", "workloads")
+    __slots__ = ("agent_id", "link", "live", "marks", "phases", "secrets", "told", "troubles", "trust", "variables",
+                 "workloads")  # fmt: skip
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -36,6 +37,8 @@ class Session:
         self.variables = b""
         self.secrets = b""
         """The last message with them, which all sessions that got the same share; empty before any."""
+        self.trust: tuple[bytes, bool] | None = None
+        """The authorities that the agent knows, and whether it was told to renew; None before any was said."""
         self.live = False
         """Whether the lists that Welcome wanted are here, so that plans can be made."""
 

@@ -10,7 +10,7 @@ import structlog
 from controlplane.fleet.commands import Commands
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.fleet.uploads import Uploads
-from controlplane.identity import Claims
+from controlplane.identity import Authorities, Claims
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace.errors import UnavailableError
@@ -32,6 +32,7 @@ class Upkeep:
         lifecycle: Lifecycle,
         commands: Commands,
         uploads: Uploads,
+        authorities: Authorities | None,
         view: View,
         renew_s: float,
         sweep_s: float,
@@ -42,6 +43,7 @@ class Upkeep:
         self._lifecycle = lifecycle
         self._commands = commands
         self._uploads = uploads
+        self._authorities = authorities
         self._view = view
         self._renew_s = renew_s
         self._sweep_s = sweep_s
@@ -69,10 +71,12 @@ class Upkeep:
                 await self._uploads.want(agent)
 
     async def sweep(self) -> None:
-        """Judges every agent by its silence."""
+        """Judges every agent by its silence, and ends what nobody needs any more."""
         now = self._monotonic()
         await self._lifecycle.sweep({session.agent_id: now - session.link.last_heard for session in self._sessions})
         await self._commands.collect()
+        if self._authorities is not None:
+            await self._authorities.sweep()
 
 
 async def _every(seconds: float, action: Callable[[], Awaitable[None]], what: str) -> None:

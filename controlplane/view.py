@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from controlplane.model import AgentRow, PipelineRow, PlaneRow, SecretRow, VariableRow
+from controlplane.model import AgentRow, AuthorityRow, PipelineRow, PlaneRow, SecretRow, VariableRow
 from controlplane.plan import Known
 from headrace import codec, content, selector
 from headrace.digests import facts_digest
@@ -34,7 +34,22 @@ class Batch:
     variables: tuple[VariableRow, ...] | None = None
     secrets: tuple[SecretRow, ...] | None = None
     commands: frozenset[str] = frozenset()
+    authorities: Trust | None = None
     everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The authorities of agents' certificates, oldest first, and the certificates that the newest did not sign."""
+
+    authorities: tuple[AuthorityRow, ...] = ()
+    older: Mapping[str, str] = field(default_factory=dict)
+    """Of those that are not revoked, by serial, the fingerprint of who signed it."""
+
+    @property
+    def trusted(self) -> tuple[AuthorityRow, ...]:
+        """The one that signs first."""
+        return tuple(row for row in reversed(self.authorities) if row.ended_at is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,7 @@ class Delta:
     secrets: frozenset[str] = frozenset()
     variables: bool = False
     epoch: bool = False
+    authorities: bool = False
     everything: bool = False
 
     def __or__(self, other: Delta) -> Delta:
@@ -57,6 +73,7 @@ class Delta:
             secrets=self.secrets | other.secrets,
             variables=self.variables or other.variables,
             epoch=self.epoch or other.epoch,
+            authorities=self.authorities or other.authorities,
             everything=self.everything or other.everything,
         )
 
@@ -106,6 +123,7 @@ class View:
         self.agents: dict[str, AgentView] = {}
         self.variables: tuple[tuple[VariableRow, selector.Selector], ...] = ()
         self.secrets: Mapping[str, SecretRow] = {}
+        self.trust = Trust()
         self._with_secrets: frozenset[str] = frozenset()
 
     def is_at(self, plane: PlaneRow) -> bool:
@@ -132,12 +150,15 @@ class View:
             self.variables = tuple((row, selector.parse(row.selector or "*")) for row in batch.variables)
         changed = self._take_secrets(batch.secrets)
         self._with_secrets = frozenset(name for name, pipeline in self.pipelines.items() if pipeline.secrets)
+        if batch.authorities is not None:
+            self.trust = batch.authorities
         self._unseen |= Delta(
             pipelines=frozenset(row.name for row in batch.pipelines),
             agents=frozenset(row.id for row in batch.agents) | batch.missing_agents,
             commands=batch.commands,
             secrets=changed,
             variables=batch.variables is not None,
+            authorities=batch.authorities is not None,
             epoch=bool(self.plane.instance_id) and batch.plane.epoch != self.plane.epoch,
             everything=batch.everything,
         )

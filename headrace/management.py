@@ -224,6 +224,20 @@ class ManagementClient:
         """Nobody enrols with it any more; agents that did stay."""
         await self._call(api.RevokeTokenRequest(id=id), api.RevokeTokenResponse)
 
+    # Authorities
+
+    async def list_authorities(self) -> tuple[api.CertificateAuthority, ...]:
+        """By whom agents' certificates are known; the one that signs first."""
+        return (await self._call(api.ListAuthoritiesRequest(), api.ListAuthoritiesResponse)).authorities
+
+    async def rotate_authority(self) -> api.CertificateAuthority:
+        """Another one signs from now on; those before it are trusted until their last certificate has ended."""
+        return (await self._call(api.RotateAuthorityRequest(), api.RotateAuthorityResponse)).authority
+
+    async def finish_rotation(self, *, force: bool = False) -> tuple[api.CertificateAuthority, ...]:
+        """Ends the trust in those before the one that signs. Raises ConflictError while connected agents need them."""
+        return (await self._call(api.FinishRotationRequest(force=force), api.FinishRotationResponse)).ended
+
     # Users
 
     async def create_user(

@@ -143,6 +143,17 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Authorities:
+    """By whom the control plane knows agents' certificates (PEM, the one that signs first), while that changes.
+
+    `renew_within_ms`, when it is not 0: the agent's certificate is by one that signs no more, and is to be renewed.
+    """
+
+    ca_bundle: bytes
+    renew_within_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
     """All that was desired at this fleet revision has been sent."""
 
@@ -197,7 +208,18 @@ class Close:
 
 AgentMessage = Hello | Proof | Facts | Workloads | Heartbeat | Answer | Goodbye
 ServerMessage = (
-    Welcome | Challenge | Desired | Remove | Variables | Secrets | Complete | Drain | Command | Heartbeat | Close
+    Welcome
+    | Challenge
+    | Desired
+    | Remove
+    | Variables
+    | Secrets
+    | Authorities
+    | Complete
+    | Drain
+    | Command
+    | Heartbeat
+    | Close
 )
 
 

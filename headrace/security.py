@@ -25,18 +25,20 @@ Metadata = tuple[tuple[str, str], ...]
 class ServerTls:
     """PEM bytes; with `client_ca` a caller's certificate is demanded and checked.
 
-    `current` gives version, certificate and key as they are now; it is asked at each handshake, from any thread.
+    `current` gives version, certificate and key as they are now, `current_ca` what `client_ca` is now; they are asked
+    at each handshake, from any thread.
     """
 
     certificate: bytes
     key: bytes
     client_ca: bytes = b""
     current: Callable[[], tuple[int, bytes, bytes]] | None = None
+    current_ca: Callable[[], bytes] | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
         """What grpc wants of it."""
-        if self.current is not None:
-            return self._renewable(self.current)
+        if self.current is not None or self.current_ca is not None:
+            return self._renewable(self.current or (lambda: (0, self.certificate, self.key)))
         return grpc.ssl_server_credentials(
             [(self.key, self.certificate)],
             root_certificates=self.client_ca or None,
@@ -44,23 +46,27 @@ class ServerTls:
         )
 
     def _renewable(self, current: Callable[[], tuple[int, bytes, bytes]]) -> grpc.ServerCredentials:
-        seen, certificate, key = current()
+        def now() -> tuple[int, bytes, bytes, bytes]:
+            return (*current(), self.current_ca() if self.current_ca is not None else self.client_ca)
 
-        def configuration(certificate: bytes, key: bytes) -> Any:
-            return grpc.ssl_server_certificate_configuration(
-                [(key, certificate)], root_certificates=self.client_ca or None
-            )
+        version, certificate, key, client_ca = now()
+        seen = (version, client_ca)
+
+        def configuration(certificate: bytes, key: bytes, client_ca: bytes) -> Any:
+            return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=client_ca or None)
 
         def changed() -> Any:
             nonlocal seen
-            version, certificate, key = current()
-            if version == seen:
+            version, certificate, key, client_ca = now()
+            if (version, client_ca) == seen:
                 return None  # grpc goes on with what it has
-            seen = version
-            return configuration(certificate, key)
+            seen = (version, client_ca)
+            return configuration(certificate, key, client_ca)
 
         return grpc.dynamic_ssl_server_credentials(
-            configuration(certificate, key), changed, require_client_authentication=bool(self.client_ca)
+            configuration(certificate, key, client_ca),
+            changed,
+            require_client_authentication=bool(client_ca) or self.current_ca is not None,
         )
 
 

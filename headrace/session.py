@@ -25,6 +25,7 @@ from headrace.errors import ProtocolError
 from headrace.messages import (
     AgentMessage,
     Answer,
+    Authorities,
     Challenge,
     Close,
     Command,
@@ -81,7 +82,7 @@ _Row = Mapping[type[Any], State]
 # What an open session may say without moving; Goodbye and Close end it whatever else it does.
 _ORDINARY: tuple[type[Any], ...] = (
     *(Facts, Workloads, Answer, Heartbeat),
-    *(Desired, Remove, Variables, Secrets, Command, Complete),
+    *(Desired, Remove, Variables, Secrets, Authorities, Command, Complete),
 )
 
 

@@ -16,7 +16,7 @@ from headrace.variables import PASSED_ON
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text()
-KINDS = r"\"((?:agent|pipeline|plane|secret|token|user|variables|workload)\.[a-z_]+)\""
+KINDS = r"\"((?:agent|ca|pipeline|plane|secret|token|user|variables|workload)\.[a-z_]+)\""
 SOURCES = [path.read_text() for path in (ROOT / "controlplane").rglob("*.py")]
 EVENTS = {kind for text in SOURCES for kind in re.findall(KINDS, text)} - {"agent.engine"}  # that one is a module
 

@@ -1,9 +1,10 @@
 """Who is who: bootstrap tokens, enrolment, credentials, and which process of an agent owns its session."""
 
+from controlplane.identity.authorities import Authorities
 from controlplane.identity.claims import Claimed, Claims
 from controlplane.identity.credentials import Authority
 from controlplane.identity.enrolment import Enrolment
 from controlplane.identity.tokens import Tokens
 from controlplane.identity.users import Users
 
-__all__ = ["Authority", "Claimed", "Claims", "Enrolment", "Tokens", "Users"]
+__all__ = ["Authorities", "Authority", "Claimed", "Claims", "Enrolment", "Tokens", "Users"]

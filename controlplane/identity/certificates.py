@@ -1,8 +1,9 @@
-"""Certificates of agents: the authority that signs them, and what one that is shown says.
+"""Certificates of agents: an authority that signs them, and what one that is shown says.
 
 A certificate names its agent by one URI, `spiffe://<instance>/agent/<id>`. It is good from five minutes before its
 making, since clocks differ. The authority is two files: made in the data folder at the first start, or given by path;
-who has the key can be any agent, so its file is for its owner alone.
+who has the key can be any agent, so its file is for its owner alone. Which authorities there are, and which of them
+signs, is `authorities`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,11 +40,12 @@ _SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """A certificate that was just signed; PEM, serial in hex, key as `public_key_of` gives it."""
+    """A certificate that was just signed, in PEM; `bundle` is who is trusted, the one that signed it first."""
 
     certificate: bytes
     serial: str
     expires_at: datetime
+    bundle: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Shown:
 
 
 class CertificateAuthority:
-    """Signs and reads; raises InvalidError for a key and a certificate that do not belong together."""
+    """Signs; raises InvalidError for a key and a certificate that do not belong together."""
 
     def __init__(self, certificate: x509.Certificate, key: _SigningKey, *, lifetime_s: float) -> None:
         if certificate.public_key() != key.public_key():
@@ -67,11 +70,12 @@ class CertificateAuthority:
             is_ca = False
         if not is_ca:
             raise InvalidError("the certificate given by --ca-cert is not a CA's: it may not sign others")
-        self._certificate = certificate
+        self.certificate = certificate
         self._key = key
         self._lifetime = timedelta(seconds=lifetime_s)
         self.bundle = certificate.public_bytes(Encoding.PEM)
         """What whoever trusts this authority needs, in PEM."""
+        self.fingerprint = fingerprint_of(certificate)
 
     @classmethod
     def load(cls, certificate: Path, key: Path, *, lifetime_s: float) -> Self:
@@ -90,21 +94,21 @@ class CertificateAuthority:
         return cls(parsed, private, lifetime_s=lifetime_s)
 
     @classmethod
-    def in_folder(cls, folder: Path, *, lifetime_s: float, now: datetime) -> Self:
-        """That of a data folder, made at the first time. Raises InvalidError."""
-        certificate, key = folder / "ca.pem", folder / "ca.key"
+    def in_folder(cls, folder: Path, *, lifetime_s: float, now: datetime, name: str = "ca") -> Self:
+        """That of a data folder and this name, made at the first time. Raises InvalidError."""
+        certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
         if not key.exists():
             _write(key, _pem_of(ec.generate_private_key(ec.SECP256R1())))
         if not certificate.exists():  # the key is first, so a start that was cut short goes on here
             private = load_pem_private_key(key.read_bytes(), password=None)
             if not isinstance(private, ec.EllipticCurvePrivateKey):
                 raise InvalidError(f"{key} holds a key that was not made here, and {certificate} is missing")
-            _write(certificate, _self_signed(private, now).public_bytes(Encoding.PEM))
+            _write(certificate, _self_signed(private, now, name).public_bytes(Encoding.PEM))
         return cls.load(certificate, key, lifetime_s=lifetime_s)
 
     def issue(self, csr: bytes, *, agent_id: str, instance_id: str, now: datetime) -> Issued:
         """A certificate for the key that the request proves. Raises InvalidError for a request that proves none."""
-        expires_at = min(now + self._lifetime, self._certificate.not_valid_after_utc)
+        expires_at = min(now + self._lifetime, self.certificate.not_valid_after_utc)
         uri = x509.UniformResourceIdentifier(f"spiffe://{instance_id}/agent/{agent_id}")
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
         key = _requested(csr).public_key()
@@ -112,7 +116,7 @@ class CertificateAuthority:
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, agent_id)]))
-            .issuer_name(self._certificate.subject)
+            .issuer_name(self.certificate.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _SKEW)
@@ -127,37 +131,42 @@ class CertificateAuthority:
             certificate=certificate.public_bytes(Encoding.PEM),
             serial=_hex(certificate.serial_number),
             expires_at=certificate.not_valid_after_utc,
+            bundle=self.bundle,
         )
 
-    def read(self, pem: bytes) -> Shown | None:
-        """Whom a certificate names; None for one that names no agent, such as those of a proxy.
 
-        Raises UnauthenticatedError for one that names an agent and is by another authority.
-        """
-        try:
-            certificate = x509.load_pem_x509_certificate(pem)
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        except (ValueError, x509.ExtensionNotFound):
-            return None
-        parts = [uri.removeprefix("spiffe://").split("/") for uri in uris if uri.startswith("spiffe://")]
-        found = [part for part in parts if len(part) == 3 and part[1] == "agent"]
-        if len(found) != 1:
-            return None
-        instance_id, _, agent_id = found[0]
-        try:
-            certificate.verify_directly_issued_by(self._certificate)
-        except (ValueError, TypeError, InvalidSignature):
-            raise UnauthenticatedError(
-                f"wrong CA: the certificate of agent {agent_id!r} was not signed by this control plane's authority; "
-                "enrol the agent anew"
-            ) from None
-        return Shown(
-            instance_id=instance_id,
-            agent_id=agent_id,
-            serial=_hex(certificate.serial_number),
-            public_key=_text_of(certificate.public_key()),
+def read(pem: bytes, trusted: Iterable[x509.Certificate]) -> Shown | None:
+    """Whom a certificate names; None for one that names no agent, such as those of a proxy.
+
+    Raises UnauthenticatedError for one that names an agent and is by none of these authorities.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except (ValueError, x509.ExtensionNotFound):
+        return None
+    parts = [uri.removeprefix("spiffe://").split("/") for uri in uris if uri.startswith("spiffe://")]
+    found = [part for part in parts if len(part) == 3 and part[1] == "agent"]
+    if len(found) != 1:
+        return None
+    instance_id, _, agent_id = found[0]
+    if not any(_is_by(certificate, authority) for authority in trusted):
+        raise UnauthenticatedError(
+            f"wrong CA: the certificate of agent {agent_id!r} was not signed by an authority of this control plane; "
+            "enrol the agent anew"
         )
+    return Shown(
+        instance_id=instance_id,
+        agent_id=agent_id,
+        serial=_hex(certificate.serial_number),
+        public_key=_text_of(certificate.public_key()),
+    )
+
+
+def fingerprint_of(certificate: x509.Certificate) -> str:
+    """By which people and the store tell authorities apart: SHA-256, in hex."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def public_key_of(csr: bytes) -> str:
@@ -180,8 +189,17 @@ def _requested(csr: bytes) -> x509.CertificateSigningRequest:
     return request
 
 
-def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Headrace agents' authority")])
+def _is_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime, what: str) -> x509.Certificate:
+    which = what.removeprefix("ca").replace("-", " ")  # no two have the same name
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Headrace agents' authority{which}")])
     usage = x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from controlplane.identity.certificates import CertificateAuthority, Shown
+from controlplane.identity.authorities import Authorities
+from controlplane.identity.certificates import Shown
 from controlplane.identity.possession import verifies
 from controlplane.identity.secret import Kind, Secret, take_apart
 from controlplane.model import AgentRow, CertificateRow
@@ -32,19 +33,19 @@ class Authority:
         *,
         store: Store,
         view: View,
-        certificates: CertificateAuthority | None = None,
+        authorities: Authorities | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._clock = clock
         self._view = view
-        self._certificates = certificates
+        self._authorities = authorities
 
     async def authenticate(self, credential: str, certificate: bytes = b"") -> str:
         """The agent's id. Raises UnauthenticatedError, and ForbiddenError for one that was revoked."""
         if not certificate:
             return await self._by_credential(credential)
-        shown = self._certificates.read(certificate) if self._certificates else None
+        shown = await self._authorities.read(certificate) if self._authorities else None
         if shown is None:
             raise UnauthenticatedError("wrong CA: this control plane gave out no such certificate to an agent")
         agent_id = await self._by_certificate(shown)

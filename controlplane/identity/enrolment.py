@@ -12,14 +12,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from controlplane.identity import credentials, renewal
-from controlplane.identity.certificates import CertificateAuthority, public_key_of
+from controlplane.identity.authorities import Authorities
+from controlplane.identity.certificates import public_key_of
 from controlplane.identity.denials import revoke_certificates
 from controlplane.identity.scope import source_of
 from controlplane.identity.secret import Kind, mint, new_id, take_apart
 from controlplane.identity.throttle import FAILURES, Throttle
 from controlplane.identity.tokens import Applicant, check, redeem
 from controlplane.labels import check_labels
-from controlplane.model import AgentRow, CertificateRow, Topic
+from controlplane.model import AgentRow, Topic
 from controlplane.state.store import Reader, Store, Transaction
 from headrace.errors import ForbiddenError, HeadraceError, InvalidError, OverloadedError, UnauthenticatedError
 from headrace.messages import EnrollRequest, EnrollResponse
@@ -34,12 +35,10 @@ _Refusal = (UnauthenticatedError, ForbiddenError, InvalidError)
 class Enrolment:
     """Gives identities to agents; safe to use from many tasks of one loop."""
 
-    def __init__(
-        self, *, store: Store, clock: Callable[[], datetime], authority: CertificateAuthority | None = None
-    ) -> None:
-        """Without an authority it issues no certificates, and keeps agents' keys all the same."""
+    def __init__(self, *, store: Store, clock: Callable[[], datetime], authorities: Authorities | None = None) -> None:
+        """Without authorities it issues no certificates, and keeps agents' keys all the same."""
         self._store = store
-        self._ca = authority
+        self._ca = authorities
         self._clock = clock
         self._throttle = Throttle()
 
@@ -104,11 +103,8 @@ class Enrolment:
         plane = await tx.plane()
         issued = None
         if self._ca is not None and key:
-            issued = self._ca.issue(request.csr, agent_id=identifier, instance_id=plane.instance_id, now=now)
             await revoke_certificates(tx, identifier, now=now, reason="replaced by a newer one")
-            await tx.put(
-                CertificateRow(serial=issued.serial, agent_id=identifier, issued_at=now, expires_at=issued.expires_at)
-            )
+            issued = await self._ca.issue(tx, request.csr, agent_id=identifier, instance_id=plane.instance_id, now=now)
         agent = replace(agent, public_key=key, serial=issued.serial if issued else "")
         await tx.put(agent)
         tx.log(Topic.AGENT, identifier)
@@ -123,7 +119,7 @@ class Enrolment:
             credential=credential,
             instance_id=plane.instance_id,
             certificate=issued.certificate if issued else b"",
-            ca_bundle=self._ca.bundle if self._ca else b"",
+            ca_bundle=issued.bundle if issued else b"",
             certificate_until=issued.expires_at if issued else None,
         )
 

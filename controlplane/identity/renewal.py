@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from controlplane.identity.certificates import CertificateAuthority
+from controlplane.identity.authorities import Authorities
 from controlplane.identity.denials import revoke_certificates
 from controlplane.identity.secret import Kind, mint, take_apart
-from controlplane.model import AgentRow, CertificateRow, Topic
+from controlplane.model import AgentRow, Topic
 from controlplane.state.store import Transaction
 from headrace.errors import ForbiddenError, UnauthenticatedError
 from headrace.messages import EnrollRequest, EnrollResponse
@@ -21,26 +21,23 @@ from headrace.types import AgentState
 
 
 async def begin(
-    tx: Transaction, agent_id: str, request: EnrollRequest, key: str, *, ca: CertificateAuthority, now: datetime
+    tx: Transaction, agent_id: str, request: EnrollRequest, key: str, *, ca: Authorities, now: datetime
 ) -> EnrollResponse:
     """The next credential and certificate of an agent that was authenticated. Raises UnauthenticatedError."""
     agent = await _known(tx, agent_id, key)
     plane = await tx.plane()
     credential, credential_hash = mint(Kind.AGENT, agent.id)
-    issued = ca.issue(request.csr, agent_id=agent.id, instance_id=plane.instance_id, now=now)
     if agent.next_serial:
         await revoke_certificates(tx, agent.id, now=now, reason="never taken over", keep=agent.serial)
-    await tx.put(
-        replace(agent, next_hash=credential_hash, next_key=key, next_serial=issued.serial),
-        CertificateRow(serial=issued.serial, agent_id=agent.id, issued_at=now, expires_at=issued.expires_at),
-    )
+    issued = await ca.issue(tx, request.csr, agent_id=agent.id, instance_id=plane.instance_id, now=now)
+    await tx.put(replace(agent, next_hash=credential_hash, next_key=key, next_serial=issued.serial))
     tx.log(Topic.AGENT, agent.id)
     return EnrollResponse(
         agent_id=agent.id,
         credential=credential,
         instance_id=plane.instance_id,
         certificate=issued.certificate,
-        ca_bundle=ca.bundle,
+        ca_bundle=issued.bundle,
         certificate_until=issued.expires_at,
     )
 

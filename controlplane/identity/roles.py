@@ -3,7 +3,7 @@
     read    look at everything that has no secret in it
     edit    change pipelines, and the variables and secrets that they use; start engines anew
     deploy  let agents in and out: bootstrap tokens, labels, revocation
-    admin   give others access, take the whole state away, change keys
+    admin   give others access, take the whole state away, change keys and authorities
 
 Each role may do what those before it may. A test holds the table against the schema, so that no RPC is without a role.
 """
@@ -21,7 +21,7 @@ NEEDED: Mapping[str, Role] = {
     **dict.fromkeys(
         (
             *("list_pipelines", "get_pipeline", "list_revisions", "watch_pipeline", "get_logs"),
-            *("list_agents", "get_agent", "list_variables", "list_tokens", "list_secrets"),
+            *("list_agents", "get_agent", "list_variables", "list_tokens", "list_secrets", "list_authorities"),
             *("list_events", "watch_events", "get_status", "query_metrics", "latest_metrics", "watch_metrics"),
         ),
         Role.READ,
@@ -34,7 +34,13 @@ NEEDED: Mapping[str, Role] = {
         Role.EDIT,
     ),
     **dict.fromkeys(("set_labels", "revoke_agent", "create_token", "revoke_token"), Role.DEPLOY),
-    **dict.fromkeys(("create_user", "list_users", "revoke_user", "rekey_secrets", "backup"), Role.ADMIN),
+    **dict.fromkeys(
+        (
+            *("create_user", "list_users", "revoke_user"),
+            *("rekey_secrets", "backup", "rotate_authority", "finish_rotation"),
+        ),
+        Role.ADMIN,
+    ),
 }
 """By the method of the RPC."""
 

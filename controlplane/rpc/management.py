@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controlplane.fleet import Fleet
-from controlplane.identity import Tokens, Users, roles
+from controlplane.identity import Authorities, Tokens, Users, roles
 from controlplane.identity.secret import Kind
 from controlplane.metrics.reading import MetricReader
 from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace import api
-from headrace.errors import ForbiddenError, InvalidError, UnauthenticatedError
+from headrace.errors import ForbiddenError, InvalidError, UnauthenticatedError, UnavailableError
 from headrace.server import Caller
 from headrace.types import Role
 
@@ -49,6 +49,7 @@ class ManagementEdge:
         metrics: MetricReader,
         secrets: Secrets,
         users: Users,
+        authorities: Authorities | None,
         dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
         self._token = token.encode()
@@ -62,6 +63,7 @@ class ManagementEdge:
         self._metrics = metrics
         self._secrets = secrets
         self._users = users
+        self._ca = authorities
         self._dump = dump
 
     async def authenticate(self, credential: str, peer: str) -> Caller:
@@ -164,6 +166,20 @@ class ManagementEdge:
         await self._tokens.revoke(request.id, author=caller.name)
         return api.RevokeTokenResponse()
 
+    async def list_authorities(
+        self, request: api.ListAuthoritiesRequest, caller: Caller
+    ) -> api.ListAuthoritiesResponse:
+        return api.ListAuthoritiesResponse(authorities=await self._authorities().all())
+
+    async def rotate_authority(
+        self, request: api.RotateAuthorityRequest, caller: Caller
+    ) -> api.RotateAuthorityResponse:
+        return api.RotateAuthorityResponse(authority=await self._authorities().rotate(author=caller.name))
+
+    async def finish_rotation(self, request: api.FinishRotationRequest, caller: Caller) -> api.FinishRotationResponse:
+        ended = await self._authorities().finish(author=caller.name, force=request.force)
+        return api.FinishRotationResponse(ended=ended)
+
     async def create_user(self, request: api.CreateUserRequest, caller: Caller) -> api.CreateUserResponse:
         if request.name == self._user:
             raise InvalidError(f"{request.name!r} is who started this control plane; choose another name")
@@ -231,3 +247,8 @@ class ManagementEdge:
         async with aclosing(self._dump()) as pieces:
             async for piece in pieces:
                 yield api.BackupResponse(data=piece)
+
+    def _authorities(self) -> Authorities:
+        if self._ca is None:
+            raise UnavailableError("this control plane issues no certificates; start it with --ca-cert and --ca-key")
+        return self._ca

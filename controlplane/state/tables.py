@@ -44,6 +44,7 @@ NAMES: Mapping[RowClass, str] = {
     model.TransitionRow: "transitions",
     model.TokenRow: "tokens",
     model.CertificateRow: "certificates",
+    model.AuthorityRow: "authorities",
     model.UserRow: "users",
     model.VariableRow: "variables",
     model.SecretRow: "secrets",
@@ -58,7 +59,7 @@ INDEXES: Mapping[RowClass, tuple[tuple[str, ...], ...]] = {
     model.SessionRow: (("replica",),),
     model.ObservedRow: (("pipeline",),),
     model.TransitionRow: (("pipeline", "revision"), ("agent_id", "revision")),
-    model.CertificateRow: (("agent_id",),),
+    model.CertificateRow: (("agent_id",), ("authority",)),
     model.CommandRow: (("agent_id",),),
     model.EventRow: (("pipeline", "revision"), ("agent_id", "revision")),
 }

@@ -33,6 +33,7 @@ from headrace.errors import (
 )
 from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.messages import (
+    Authorities,
     Command,
     Complete,
     Desired,
@@ -320,6 +321,8 @@ class AgentChannel:
                 await handler.on_variables(message)
             case Secrets():
                 await handler.on_secrets(message)
+            case Authorities():
+                await handler.on_authorities(message)
             case Complete():
                 await handler.on_complete(message)
             case Command() if self._commands is not None:

@@ -8,7 +8,18 @@ from datetime import datetime
 from typing import Protocol
 
 from headrace.errors import HeadraceError
-from headrace.messages import Answer, Command, Complete, Desired, Remove, ReportRequest, Secrets, Variables, Welcome
+from headrace.messages import (
+    Answer,
+    Authorities,
+    Command,
+    Complete,
+    Desired,
+    Remove,
+    ReportRequest,
+    Secrets,
+    Variables,
+    Welcome,
+)
 from headrace.session import PlaneSeen
 from headrace.types import Facts, Observed
 
@@ -99,6 +110,9 @@ class AgentHandler(Protocol):
 
     async def on_secrets(self, secrets: Secrets) -> None:
         """All of them, each time."""
+
+    async def on_authorities(self, authorities: Authorities) -> None:
+        """By whom certificates are known now, and whether this agent's is to be renewed; may repeat."""
 
     async def on_complete(self, complete: Complete) -> None:
         """All that was desired at this fleet revision has come."""

@@ -101,6 +101,20 @@ class ManagementHandler(Protocol):
 
     async def revoke_token(self, request: api.RevokeTokenRequest, caller: Caller) -> api.RevokeTokenResponse: ...
 
+    # Authorities
+
+    async def list_authorities(
+        self, request: api.ListAuthoritiesRequest, caller: Caller
+    ) -> api.ListAuthoritiesResponse: ...
+
+    async def rotate_authority(
+        self, request: api.RotateAuthorityRequest, caller: Caller
+    ) -> api.RotateAuthorityResponse: ...
+
+    async def finish_rotation(
+        self, request: api.FinishRotationRequest, caller: Caller
+    ) -> api.FinishRotationResponse: ...
+
     # Users
 
     async def create_user(self, request: api.CreateUserRequest, caller: Caller) -> api.CreateUserResponse: ...

@@ -12,7 +12,18 @@ from typing import Self
 from headrace.client import AgentChannel, Backlog, ChannelState, Identity, OnTime, PlaneSeen, enroll
 from headrace.content import check, unpack
 from headrace.errors import HeadraceError
-from headrace.messages import Answer, Command, Complete, Desired, EnrollRequest, Remove, Secrets, Variables, Welcome
+from headrace.messages import (
+    Answer,
+    Authorities,
+    Command,
+    Complete,
+    Desired,
+    EnrollRequest,
+    Remove,
+    Secrets,
+    Variables,
+    Welcome,
+)
 from headrace.security import ClientTls
 from headrace.testing.waiting import Changes
 from headrace.types import Attempt, AttemptState, Engine, Facts, Health, Observed, Running
@@ -58,6 +69,8 @@ class FakeAgent:
         """What the last session was opened with."""
         self.variables = Variables()
         self.secrets = Secrets()
+        self.authorities: list[Authorities] = []
+        """What it was told of them, in order."""
         self.completed = 0
         """How often Complete came."""
         self.history: list[Desired | Remove] = []
@@ -181,6 +194,11 @@ class FakeAgent:
     async def on_secrets(self, secrets: Secrets) -> None:
         """Remembers them."""
         self.secrets = secrets
+        self._changes.announce()
+
+    async def on_authorities(self, authorities: Authorities) -> None:
+        """Remembers it, and renews nothing."""
+        self.authorities.append(authorities)
         self._changes.announce()
 
     async def on_complete(self, complete: Complete) -> None:

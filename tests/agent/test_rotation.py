@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ from agent.model import Identity
 from agent.rotation import LONGEST_WAIT_S, Rotation
 from agent.state import State
 from headrace.errors import HeadraceError, UnauthenticatedError, UnavailableError
-from headrace.messages import EnrollRequest, EnrollResponse
+from headrace.messages import Authorities, EnrollRequest, EnrollResponse
 from headrace.types import Facts
+from tests.processes import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIFE = timedelta(hours=24)
@@ -191,4 +195,46 @@ async def test_an_agent_without_a_certificate_renews_nothing(data_dir: Path) -> 
     agent.state.save_identity(Identity(agent_id="a", credential="c-0"))
     await agent.rotation.step()
     assert plane.count == 0
+    agent.state.close()
+
+
+ONE, TWO = (f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n" for name in ("one", "two"))
+
+
+async def test_told_that_another_authority_signs_it_renews_at_once_and_once(folder: Path) -> None:
+    plane = Plane()
+    agent = Agent(folder, plane, NOW)
+    agent.state.save_identity(replace(first(), ca_bundle=ONE))
+    late = Authorities(ca_bundle=(TWO + ONE).encode(), renew_within_ms=1)
+
+    async def moved(times: int) -> bool:
+        return plane.moves == times
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(agent.rotation.run())
+        for times in (1, 2):  # a second session says it again, should the first have been too short
+            agent.rotation.tell(late)
+            await eventually(partial(moved, times))
+        running.cancel()
+    assert plane.count == 1
+    following = agent.state.next_identity
+    assert following is not None
+    agent.state.save_next(replace(following, ca_bundle=TWO + ONE))
+    await agent.session()
+    agent.rotation.tell(late)  # what was on its way while it renewed
+    await agent.rotation.step()
+    assert plane.count == 1
+    assert agent.rotation._due() != NOW
+    agent.state.close()
+
+
+async def test_that_the_older_authority_ended_is_kept_and_renews_nothing(folder: Path) -> None:
+    plane = Plane()
+    agent = Agent(folder, plane, NOW)
+    agent.state.save_identity(replace(first(), ca_bundle=TWO + ONE))
+    agent.rotation.tell(Authorities(ca_bundle=TWO.encode()))
+    await agent.rotation.step()
+    assert plane.count == 0
+    assert agent.state.identity is not None
+    assert agent.state.identity.ca_bundle == TWO
     agent.state.close()

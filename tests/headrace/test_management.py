@@ -37,6 +37,7 @@ CHANGE = api.Change(pipeline="edge", revision=2)
 AGENT = api.Agent(id="a-1", facts=Facts(name="a"))
 TOKEN = api.Token(id="t")
 USER = api.User(name="ann", role=Role.EDIT)
+AUTHORITY = api.CertificateAuthority(fingerprint="ab", certificate=b"pem", signs=True, agents=2)
 SECRET = api.SecretInfo(name="api", version=2, pipelines=("edge",), problem="its key is lost")
 EVENT = api.Event(revision=1, kind="pipeline.applied")
 VARIABLE = api.Variable(name="REGION", value="eu", selector="*")
@@ -214,6 +215,24 @@ CALLS: list[tuple[Callable[[ManagementClient], Any], object, object, object]] = 
         api.CreateUserRequest(name="ann", role=Role.EDIT, ttl_seconds=60, description="of the web team"),
         api.CreateUserResponse(user=USER, token="t"),
         api.CreateUserResponse(user=USER, token="t"),
+    ),
+    (
+        lambda c: c.list_authorities(),
+        api.ListAuthoritiesRequest(),
+        api.ListAuthoritiesResponse(authorities=(AUTHORITY,)),
+        (AUTHORITY,),
+    ),
+    (
+        lambda c: c.rotate_authority(),
+        api.RotateAuthorityRequest(),
+        api.RotateAuthorityResponse(authority=AUTHORITY),
+        AUTHORITY,
+    ),
+    (
+        lambda c: c.finish_rotation(force=True),
+        api.FinishRotationRequest(force=True),
+        api.FinishRotationResponse(ended=(AUTHORITY,)),
+        (AUTHORITY,),
     ),
     (lambda c: c.list_users(), api.ListUsersRequest(), api.ListUsersResponse(users=(USER,)), (USER,)),
     (lambda c: c.revoke_user("ann"), api.RevokeUserRequest(name="ann"), api.RevokeUserResponse(), None),

@@ -11,6 +11,7 @@ from headrace.errors import ProtocolError
 from headrace.messages import (
     AgentMessage,
     Answer,
+    Authorities,
     Challenge,
     Close,
     Command,
@@ -60,6 +61,7 @@ SAMPLES: dict[type, object] = {
         Remove(pipeline="p", generation=1),
         Variables(),
         Secrets(),
+        Authorities(ca_bundle=b""),
         Complete(fleet_revision=1),
         Drain(window_ms=1000),
         Command(id="c", kind=CommandKind.LOGS),

@@ -16,6 +16,7 @@ import pytest
 from headrace import codec, messages
 from headrace.messages import (
     Answer,
+    Authorities,
     Challenge,
     Close,
     Command,
@@ -150,6 +151,7 @@ SAMPLES: tuple[Any, ...] = (
     Remove(pipeline="nginx", generation=43, purge=True),
     Variables(labels={"role": "edge"}, values={"REGION": "eu"}),
     Secrets(secrets=(Secret(name="s3", version=7, value=b"key"),)),
+    Authorities(ca_bundle=b"pem", renew_within_ms=1_000),
     Complete(fleet_revision=99),
     Drain(window_ms=10_000, message="upgrade"),
     Command(id="c-1", kind=CommandKind.LOGS, pipeline="nginx", deadline=NOW, lines=100, sha256="ab" * 32),

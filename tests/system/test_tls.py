@@ -121,6 +121,15 @@ def test_an_agent_gets_in_by_the_certificate_that_it_got_and_again_after_a_resta
             agent.start()
             agent.program.wait_for(lambda: shown() == [("connected", "certificate")])
             assert len(plane.cli.json(*trusting, "get", "agents", "--all")) == 1
+
+            # Another authority signs: the agent has a certificate by it without a restart.
+            plane.cli(*trusting, "ca", "rotate")
+            agent.program.wait_for(lambda: "certificate renewed" in agent.program.output)
+            (after,) = plane.cli.json(*trusting, "get", "agents")
+            assert (after["id"], after["shown"]) == (described["id"], "certificate")
+            assert after["certificate"] != described["certificate"]
+            authority, *_ = plane.cli.json(*trusting, "ca", "show")
+            assert (authority["signs"], authority["connected"]) == (True, 1)
         finally:
             agent.close()
 

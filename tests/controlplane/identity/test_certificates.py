@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import keys
-from controlplane.identity import Authority, Enrolment
-from controlplane.identity.certificates import CertificateAuthority, public_key_of
+from controlplane.identity import Authorities, Authority, Enrolment
+from controlplane.identity.authority_files import Folder
+from controlplane.identity.certificates import CertificateAuthority, public_key_of, read
 from controlplane.model import CertificateRow
 from controlplane.settings import Door, Settings
 from headrace import api
@@ -52,8 +53,10 @@ class Identities:
         self.rules = rules
         self.folder = folder
         self.ca = authority(folder)
-        self.enrolment = Enrolment(store=rules.store, clock=rules.clock.now, authority=self.ca)
-        self.authority = Authority(store=rules.store, view=rules.view, certificates=self.ca)
+        files = Folder(folder / "ca", lifetime_s=DAY_S, clock=rules.clock.now)
+        self.authorities = Authorities(store=rules.store, view=rules.view, files=files, clock=rules.clock.now)
+        self.enrolment = Enrolment(store=rules.store, clock=rules.clock.now, authorities=self.authorities)
+        self.authority = Authority(store=rules.store, view=rules.view, authorities=self.authorities)
 
     async def enroll(self, name: str = "agent", *, uses: str = "", **claims: str) -> EnrollResponse:
         """An agent with a data folder of this name; `uses` is that of another one's key."""
@@ -76,7 +79,9 @@ class Identities:
 
 @pytest.fixture
 async def identities(rules: Rules, tmp_path: Path) -> Identities:
-    return Identities(rules, tmp_path)
+    identities = Identities(rules, tmp_path)
+    await identities.authorities.start()
+    return identities
 
 
 def test_a_certificate_names_its_agent_and_is_good_from_a_little_before_now(tmp_path: Path) -> None:
@@ -88,7 +93,7 @@ def test_a_certificate_names_its_agent_and_is_good_from_a_little_before_now(tmp_
     assert certificate.not_valid_before_utc == NOW - timedelta(minutes=5)
     assert certificate.not_valid_after_utc == issued.expires_at == NOW + timedelta(days=1)
     assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
-    shown = ca.read(issued.certificate)
+    shown = read(issued.certificate, [ca.certificate])
     assert shown is not None
     assert (shown.agent_id, shown.instance_id, shown.serial) == ("a-1", "i", issued.serial)
     assert shown.public_key == public_key_of(csr(tmp_path))
@@ -100,7 +105,7 @@ def test_the_authority_of_a_folder_stays_and_its_key_is_its_owners_alone(tmp_pat
     assert authority(tmp_path).bundle == first.bundle
     issued = first.issue(csr(tmp_path), agent_id="a-1", instance_id="i", now=NOW)
     (tmp_path / "ca/ca.pem").unlink()  # a start that was cut short between the two files
-    assert authority(tmp_path).read(issued.certificate) is not None
+    assert read(issued.certificate, [authority(tmp_path).certificate]) is not None
 
 
 def test_an_authority_that_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
@@ -190,7 +195,7 @@ async def test_each_certificate_that_is_good_for_nothing_is_refused_by_its_own_r
 async def test_a_certificate_for_another_key_than_the_agents_is_refused(identities: Identities) -> None:
     first, thief = await identities.enroll(), await identities.enroll("thief")
     stolen = identities.issue(first.agent_id, key="thief")
-    shown = identities.ca.read(stolen)
+    shown = await identities.authorities.read(stolen)
     assert shown is not None
     async with identities.rules.store.write() as tx:  # even if it had been given out
         now = identities.rules.clock.now()

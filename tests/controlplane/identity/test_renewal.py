@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent import keys
-from controlplane.identity import Authority, Enrolment
-from controlplane.identity.certificates import CertificateAuthority
+from controlplane.identity import Authorities, Authority, Enrolment
+from controlplane.identity.authority_files import Folder
 from headrace import api
 from headrace.client import Identity, enroll
 from headrace.errors import ForbiddenError, InvalidError, UnauthenticatedError
@@ -28,9 +28,10 @@ class Renewals:
     def __init__(self, rules: Rules, folder: Path) -> None:
         self.rules = rules
         self.folder = folder
-        ca = CertificateAuthority.in_folder(folder, lifetime_s=3600, now=rules.clock.now())
-        self.enrolment = Enrolment(store=rules.store, clock=rules.clock.now, authority=ca)
-        self.authority = Authority(store=rules.store, view=rules.view, certificates=ca)
+        files = Folder(folder, lifetime_s=3600, clock=rules.clock.now)
+        self.ca = Authorities(store=rules.store, view=rules.view, files=files, clock=rules.clock.now)
+        self.enrolment = Enrolment(store=rules.store, clock=rules.clock.now, authorities=self.ca)
+        self.authority = Authority(store=rules.store, view=rules.view, authorities=self.ca)
 
     async def enroll(self) -> EnrollResponse:
         token = await self.rules.tokens.create(api.CreateTokenRequest(), author="ann")
@@ -56,7 +57,9 @@ class Renewals:
 
 @pytest.fixture
 async def renewals(rules: Rules, tmp_path: Path) -> Renewals:
-    return Renewals(rules, tmp_path)
+    renewals = Renewals(rules, tmp_path)
+    await renewals.ca.start()
+    return renewals
 
 
 async def test_both_are_good_until_the_newer_one_is_kept_and_then_it_alone(renewals: Renewals) -> None:

@@ -207,6 +207,11 @@ ADDED: Mapping[str, tuple[Row, ...]] = {
         model.UserRow(name="ann", role=Role.EDIT, token_hash="bc" * 32, author="root", created_at=AT),
         model.UserRow(name="bot", role=Role.READ, token_hash="de" * 32, revoked=True, created_at=AT, expires_at=AT),
     ),
+    "0005": (
+        model.AuthorityRow(fingerprint="f0" * 32, number=1, certificate=b"pem", added_at=AT, ended_at=AT),
+        model.AuthorityRow(fingerprint="f1" * 32, number=2, certificate=b"pem", added_at=AT),
+        model.CertificateRow(serial="0c", agent_id="a-9", issued_at=AT, expires_at=AT, authority="f1" * 32),
+    ),
 }
 """The rows of each schema: what became possible with it."""
 

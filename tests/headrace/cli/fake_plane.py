@@ -12,6 +12,7 @@ from headrace.api import (
     Action,
     Agent,
     ApplyPipelinesResponse,
+    CertificateAuthority,
     Change,
     CommandResult,
     CreateTokenResponse,
@@ -36,7 +37,7 @@ from headrace.api import (
     WatchMetricsRequest,
     Workload,
 )
-from headrace.errors import HeadraceError, NotFoundError
+from headrace.errors import ConflictError, HeadraceError, NotFoundError
 from headrace.types import AgentState, Facts, Phase, Role
 
 AT = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
@@ -51,6 +52,9 @@ class FakePlane:
     revisions: dict[str, list[Revision]] = field(default_factory=dict)
     variables: list[Variable] = field(default_factory=list)
     users: dict[str, User] = field(default_factory=dict)
+    authorities: list[CertificateAuthority] = field(
+        default_factory=lambda: [CertificateAuthority(fingerprint="f1", certificate=b"pem 1\n", signs=True, agents=3)]
+    )
     secrets: dict[str, bytes] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     channel: str = "plane.example:8402"
@@ -228,6 +232,22 @@ class FakePlane:
 
     async def revoke_user(self, name: str) -> None:
         self.users[name] = replace(self.users[name], revoked=True)
+
+    async def list_authorities(self) -> tuple[CertificateAuthority, ...]:
+        return tuple(self.authorities)
+
+    async def rotate_authority(self) -> CertificateAuthority:
+        before = [replace(authority, signs=False) for authority in self.authorities]
+        number = len(before) + 1
+        made = CertificateAuthority(fingerprint=f"f{number}", certificate=f"pem {number}\n".encode(), signs=True)
+        self.authorities = [made, *before]
+        return made
+
+    async def finish_rotation(self, *, force: bool = False) -> tuple[CertificateAuthority, ...]:
+        if not force:
+            raise ConflictError("1 connected agent (a) has a certificate by an older authority only")
+        self.authorities, ended = self.authorities[:1], self.authorities[1:]
+        return tuple(ended)
 
     async def set_secret(self, name: str, value: bytes) -> SetSecretResponse:
         changed = self.secrets.get(name) != value

@@ -439,6 +439,21 @@ def test_variables_are_set_listed_and_unset(run: Run, plane: FakePlane) -> None:
     assert plane.variables == []
 
 
+def test_authorities_are_shown_exported_and_rotated(run: Run, plane: FakePlane, tmp_path: Path) -> None:
+    assert run("ca show").out.splitlines()[1].split()[:4] == ["f1", "yes", "-", "3"]
+    rotated = run("ca rotate")
+    assert rotated.out == "ca/f2 signs\n"
+    assert "is trusted until no good certificate by it is left" in rotated.err
+    assert run("ca export").out == "pem 2\npem 1\n"
+    assert "2 in" in run(f"ca export --out {tmp_path}/ca.pem").err
+    assert (tmp_path / "ca.pem").read_text() == "pem 2\npem 1\n"
+    assert "cannot be written" in run(f"ca export --out {tmp_path}/none/ca.pem").err
+    assert run("ca rotate --force").code == Exit.USAGE
+    assert "1 connected agent" in run("ca rotate --finish").err
+    assert run("ca rotate --finish --force").out == "ca/f1 ended\n"
+    assert [each["signs"] for each in json.loads(run("ca show -o json").out)] == [True]
+
+
 def test_the_token_of_a_user_is_printed_once_and_alone(run: Run, plane: FakePlane) -> None:
     ended = run("user create ann --role edit --ttl 2h --description web")
     assert ended.out == "hru_ann.secret\n"
