@@ -55,7 +55,7 @@ class Authorities:
         async with self._store.write() as tx:
             rows = await _known(tx)
             if not rows:
-                await self._add(tx, rows, self._files.first(), why="it is the first")
+                await self._add(tx, rows, self._files.first())
             elif self._files.find(rows[-1].fingerprint) is None:
                 await self._begin_anew(tx, rows)
 
@@ -168,7 +168,13 @@ class Authorities:
         return [row for row in rows[:-1] if row.ended_at is None and holders[row.fingerprint].last_expires_at is None]
 
     async def _add(
-        self, tx: Transaction, rows: Sequence[AuthorityRow], pair: CertificateAuthority, *, why: str, author: str = ""
+        self,
+        tx: Transaction,
+        rows: Sequence[AuthorityRow],
+        pair: CertificateAuthority,
+        *,
+        why: str = "",
+        author: str = "",
     ) -> AuthorityRow:
         row = AuthorityRow(
             fingerprint=pair.fingerprint,
@@ -178,8 +184,9 @@ class Authorities:
         )
         await tx.put(row)
         tx.log(Topic.PLANE, AUTHORITIES_KEY)
-        before = f"; {_short(rows[-1])} is trusted until its last certificate has ended" if rows else ""
-        tx.event("ca.rotated" if rows else "ca.begun", f"authority {_short(row)} signs, {why}{before}", actor=author)
+        if rows:
+            before = f"{_short(rows[-1])} is trusted until its last certificate has ended"
+            tx.event("ca.rotated", f"authority {_short(row)} signs, {why}; {before}", actor=author)
         return row
 
     async def _end(self, tx: Transaction, row: AuthorityRow, who: str, author: str) -> None:
