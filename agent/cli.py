@@ -142,7 +142,7 @@ def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
         "--server",
         default="",
         metavar="HOST:PORT",
-        help="the control plane's channel; without it the agent runs what it has",
+        help="the control plane's channel, or https://HOST[:PORT][/PREFIX]; without it the agent runs what it has",
     )
     add("--token-file", type=Path, metavar="FILE", help="bootstrap token; read again for each enrolment")
     add("--token", default="", help="the same as text; a file is safer")

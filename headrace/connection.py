@@ -6,6 +6,7 @@ one event loop; calls may run concurrently.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
@@ -13,10 +14,12 @@ import grpc
 import grpc.aio
 
 from headrace import codec, status
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidError
 from headrace.limits import DEFAULT_LIMITS, Limits
+from headrace.location import parse_location
+from headrace.proxies import proxy_of
 from headrace.rpcs.rpc import Rpc
-from headrace.security import ClientTls, Metadata, bearer, check_plaintext, parse_address
+from headrace.security import ClientTls, Metadata, bearer, check_plaintext
 
 METADATA_BYTES = 128 << 10
 """Of one call at most, at both ends: faults travel there."""
@@ -39,9 +42,10 @@ def options(limits: Limits) -> list[tuple[str, Any]]:
 
 
 class Connection:
-    """A connection to `address`.
+    """A connection to `address`: host:port, or a URL, whose path is then put before that of each call.
 
-    What is wrong with its settings is said at once: InvalidError, or UnauthenticatedError for the credential.
+    It goes through the proxy that the environment names for it; see `headrace.proxies`. What is wrong with its settings
+    is said at once: InvalidError, or UnauthenticatedError for the credential.
     """
 
     def __init__(
@@ -55,8 +59,15 @@ class Connection:
         limits: Limits = DEFAULT_LIMITS,
         hint: str = "",
     ) -> None:
-        check_plaintext(parse_address(address), secure=tls is not None, insecure=insecure, flag=insecure_flag)
+        location = parse_location(address)
+        if location.tls is False and tls is not None:
+            raise InvalidError(f"address {address!r} is plain text, and TLS is asked for; write https://")
+        if location.tls and tls is None:
+            tls = ClientTls()
+        check_plaintext(location.address, secure=tls is not None, insecure=insecure, flag=insecure_flag)
         self.address = address
+        self._where, self._prefix = str(location.address), location.prefix
+        self._proxy = proxy_of(location.address, tls=tls is not None, environment=os.environ)
         self._tls = tls
         self._bearer = bearer(credential)
         self._sign: Callable[[], str] | None = None
@@ -79,7 +90,7 @@ class Connection:
 
     async def unary(self, rpc: Rpc, request: object, *, timeout: float | None = None) -> Any:
         """One request, one response."""
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(rpc.path)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(self._prefix + rpc.path)
         try:
             return codec.decode(
                 rpc.response, await call(codec.encode(request), timeout=timeout, metadata=self._metadata)
@@ -89,7 +100,7 @@ class Connection:
 
     async def server_stream(self, rpc: Rpc, request: object) -> AsyncGenerator[Any, None]:
         """One request, many responses; leaving the iteration ends the call."""
-        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(rpc.path)
+        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(self._prefix + rpc.path)
         call = method(codec.encode(request), metadata=self._metadata)
         try:
             async for data in call:
@@ -106,7 +117,7 @@ class Connection:
             async for request in requests:
                 yield codec.encode(request)
 
-        method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = self._open().stream_unary(rpc.path)
+        method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = self._open().stream_unary(self._prefix + rpc.path)
         try:
             data = await method(encoded(), metadata=self._metadata)
         except grpc.aio.AioRpcError as failure:
@@ -115,11 +126,12 @@ class Connection:
 
     def raw_stream(self, rpc: Rpc) -> RawStream:
         """Both ways, as bytes, for those who keep the stream themselves; its AioRpcErrors go through `error`."""
-        return self._open().stream_stream(rpc.path)(metadata=self._metadata)
+        return self._open().stream_stream(self._prefix + rpc.path)(metadata=self._metadata)
 
     def error(self, failure: grpc.aio.AioRpcError) -> HeadraceError:
         """The HeadraceError that a failed call stands for."""
-        return status.error_of(failure, target=self.address, hint=self._hint)
+        through = f" through the proxy {self._proxy}" if self._proxy else ""
+        return status.error_of(failure, target=self.address + through, hint=self._hint)
 
     def _open(self) -> grpc.aio.Channel:
         if self._channel is None:
@@ -137,9 +149,12 @@ class Connection:
             ("grpc.max_reconnect_backoff_ms", 1000),
             # In spite of its name: how long a connection may take to come about, on a long line or a busy machine.
             ("grpc.min_reconnect_backoff_ms", 10_000),
+            ("grpc.enable_http_proxy", int(self._proxy is not None)),
         ]
+        if self._proxy is not None:
+            settings.append(("grpc.http_proxy", self._proxy.url))
         if self._tls is None:
-            return grpc.aio.insecure_channel(self.address, options=settings)
+            return grpc.aio.insecure_channel(self._where, options=settings)
         if self._tls.server_name:
             settings.append(("grpc.ssl_target_name_override", self._tls.server_name))
-        return grpc.aio.secure_channel(self.address, self._tls.credentials(), options=settings)
+        return grpc.aio.secure_channel(self._where, self._tls.credentials(), options=settings)

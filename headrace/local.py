@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from headrace.errors import InvalidError
-from headrace.security import parse_address
+from headrace.location import parse_location
 
 DEFAULT_ADDRESS = "127.0.0.1:8401"
 
@@ -43,7 +43,7 @@ def find(*, address: str = "", token: str = "", environment: Mapping[str, str] |
     token = token or environment.get("HEADRACE_TOKEN", "")
     if not token and address == config.get("server", DEFAULT_ADDRESS):
         token = config.get("token", "")
-    where = parse_address(address)
+    where = parse_location(address).address
     if not token and where.is_local and not where.unix:
         token = _read(token_file(where.port, environment=environment))
     return Endpoint(address=address, token=token)

@@ -40,6 +40,8 @@ _NO_CONNECTION = {
     "create security handshaker": "the TLS files given here are not certificates and keys in PEM",
     "Socket closed": "it closed the connection at once; it may want TLS, or a client certificate",
 }
+_CUT_SHORT = ("http2 header with status: 413", "writes failed due to stream closure", "Internal error from Core")
+"""What the core says when the other end answered before it had everything, as nginx does when a body is too large."""
 _CODE_BY_STATUS = {status: code for code, status in STATUS_BY_CODE.items()} | {
     grpc.StatusCode.INVALID_ARGUMENT: "invalid",
     grpc.StatusCode.ALREADY_EXISTS: "conflict",
@@ -77,8 +79,14 @@ def error_of(failure: grpc.aio.AioRpcError, *, target: str, hint: str = "") -> H
     detail = _detail(failure)
     if detail is not None:
         return error_class(detail.code)(text, faults=detail.faults, confirm=detail.confirm)
-    code = _CODE_BY_STATUS.get(status, "internal")
+    was_cut = any(sign in text for sign in _CUT_SHORT)
+    code = "unavailable" if was_cut else _CODE_BY_STATUS.get(status, "internal")
     match code:
+        case "unavailable" if was_cut:
+            text = (
+                f"{target} ended the call before all of it was sent; an ingress on the way may let none through "
+                "that is as large, nginx more than its client_max_body_size"
+            )
         case "unavailable":
             text = f"cannot reach the control plane at {target} ({_plain(text)}){'; ' if hint else ''}{hint}"
         case "deadline":

@@ -8,12 +8,12 @@ from pathlib import Path
 from tests.servers import find
 
 
-def make_certificate(folder: Path, name: str) -> Path:
-    """A self-signed one for 127.0.0.1 and no name; its key is beside it. Skips or fails the test without openssl."""
+def make_certificate(folder: Path, name: str, *, names: str = "IP:127.0.0.1", days: int = 2) -> Path:
+    """A self-signed one; its key is beside it. Skips or fails the test without openssl."""
     program = find("openssl", "openssl", Path("/usr/bin"))
     path = folder / f"{name}.pem"
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    about = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", str(days)]
+    about = ["-subj", "/CN=test", "-addext", f"subjectAltName={names}"]
     files = ["-keyout", str(key_of(path)), "-out", str(path)]
     subprocess.run([program, "req", *kind, *about, *files], check=True, capture_output=True)
     return path

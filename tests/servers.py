@@ -31,6 +31,8 @@ _PACKAGES = {
     "postgres": "postgresql",
     "pgbouncer": "pgbouncer",
     "nginx": "nginx",
+    "nginx-stream": "libnginx-mod-stream",
+    "haproxy": "haproxy",
     "openssl": "openssl",
     "influxd": "influxdb",
     "victoria-metrics": "victoria-metrics",
@@ -391,9 +393,12 @@ class Prometheus:
             return b""
 
 
-def find(server: str, program: str, folder: Path) -> Path:
-    """The program, from the folder or PATH; skips the test when it is nowhere, or fails it where it is required."""
-    found = shutil.which(program, path=str(folder)) or shutil.which(program)
+def find(server: str, program: str, folder: Path, *, mode: int = os.F_OK | os.X_OK) -> Path:
+    """The program, from the folder or PATH; skips the test when it is nowhere, or fails it where it is required.
+
+    A `mode` of F_OK finds what is no program.
+    """
+    found = shutil.which(program, mode, path=str(folder)) or shutil.which(program, mode)
     if found is not None:
         return Path(found).resolve()
     advice = f"{server} is not installed: apt-get install {_PACKAGES[server]}"

@@ -32,6 +32,7 @@ from headrace.errors import (
     UnavailableError,
 )
 from headrace.limits import DEFAULT_LIMITS, Limits
+from headrace.location import parse_location
 from headrace.messages import (
     Authorities,
     Command,
@@ -49,14 +50,14 @@ from headrace.messages import (
 )
 from headrace.retry import FullJitter, patient
 from headrace.rpcs.channel import CHANNEL
-from headrace.security import ClientTls, parse_address
+from headrace.security import ClientTls
 from headrace.session import CloseError, Known, PlaneSeen
 from headrace.types import CloseReason
 
 log = structlog.get_logger(__name__)
 
-# A session is renewed at this age in seconds, give or take a fifth, and after so many bytes up or down.
-_RENEW_AGE_S, _RENEW_SENT, _RENEW_RECEIVED = 1800.0, 512 << 10, 64 << 20
+# A session is renewed at this age in seconds, give or take a fifth, and after so many bytes down; when it is full, too.
+_RENEW_AGE_S, _RENEW_RECEIVED = 1800.0, 64 << 20
 # A session that lasted so long, in seconds, was a good one: the next failure is the first again.
 _STEADY_S = 10.0
 _CHUNK_BYTES = 256 << 10
@@ -82,7 +83,7 @@ class AgentChannel:
         backlog: Backlog | None = None,
         on_time: OnTime | None = None,
     ) -> None:
-        """`target` is host:port; off loopback it needs `tls`, or `insecure`. Raises InvalidError.
+        """`target` is host:port or a URL; off loopback it needs `tls`, or `insecure`. Raises InvalidError.
 
         `boot_id` is random per process start: by it, two processes with one identity are told apart. A `backlog` is
         reported while a session is open whose Welcome says that there is a metric store. `on_time` hears what time it
@@ -273,7 +274,7 @@ class AgentChannel:
             uplink.traffic.clear()
             if uplink.must_move:
                 return
-            if uplink.sent_bytes > _RENEW_SENT or uplink.received_bytes > _RENEW_RECEIVED:
+            if uplink.is_full or uplink.received_bytes > _RENEW_RECEIVED:
                 return
             try:
                 async with asyncio.timeout(max(0.0, renew_at - self._clock())):
@@ -330,13 +331,14 @@ class AgentChannel:
 
     def _way(self, identity: Identity) -> Connection:
         """By certificate where there is a door for that, and by the other door after each failure there."""
-        address = parse_address(self._target)
+        location = parse_location(self._target)
+        address, tls = location.address, self._tls or (ClientTls() if location.tls else None)
         has_door = identity.certificate_port and identity.certificate and identity.key and not address.unix
-        if not has_door or self._tls is None or self._failures % 2:
+        if not has_door or tls is None or self._failures % 2:
             return self._connection(identity.credential)
         return Connection(
             str(dataclasses.replace(address, port=identity.certificate_port)),
-            tls=dataclasses.replace(self._tls, certificate=identity.certificate, key=identity.key),
+            tls=dataclasses.replace(tls, certificate=identity.certificate, key=identity.key),
             limits=self._limits,
         )
 

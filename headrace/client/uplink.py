@@ -21,7 +21,6 @@ from headrace.client.fitting import fit
 from headrace.connection import Connection, RawStream
 from headrace.digests import facts_digest, workloads_digest
 from headrace.errors import ProtocolError, UnavailableError
-from headrace.limits import DEFAULT_LIMITS
 from headrace.messages import (
     AgentMessage,
     Answer,
@@ -43,6 +42,9 @@ from headrace.types import Facts, Observed
 _OPEN_S = 20.0
 # The shortest time between two messages about changes, in seconds: what changes meanwhile goes into the second.
 _COALESCE_S = 0.05
+# What one stream sends before the next takes its place, and one message at most, in bytes: both together are less than
+# the 1 MiB of a call that nginx lets through when nobody tells it otherwise.
+_STREAM_BYTES, _MESSAGE_BYTES = 512 << 10, 448 << 10
 # After the writer failed: how long the reader may take to say why; and at the end, how long a handler's call may take.
 _LAST_WORD_S, _LAST_CALL_S = 1.0, 10.0
 
@@ -143,7 +145,8 @@ class Uplink:
         self._clock = clock
         self._sign = sign
         self._stream: RawStream | None = None
-        self._limit = DEFAULT_LIMITS.message
+        self._limit = _MESSAGE_BYTES
+        self._owes_reply = asyncio.Event()
         self._write_lock = asyncio.Lock()
         self._reading: asyncio.Timeout | None = None
         self._delivering = False
@@ -178,7 +181,7 @@ class Uplink:
         if signs and welcome.at is not None:
             self.connection.sign_calls(partial(self._call_credential, hello.agent_id, welcome.at, self._clock()))
         self.welcome = welcome
-        self._limit = welcome.max_message_bytes or self._limit
+        self._limit = min(welcome.max_message_bytes or _MESSAGE_BYTES, _MESSAGE_BYTES)
 
     def _signed(self, text: bytes) -> bytes:
         if self._sign is None:
@@ -191,6 +194,11 @@ class Uplink:
         """By the plane's time, whatever this host's clock says."""
         at_ms = int(at.timestamp() * 1000 + (self._clock() - then) * 1000)
         return str(CallCredential(agent_id, at_ms, self._signed(call_text(agent_id, at_ms))))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has sent so much that only heartbeats still go, and all else waits for the next session."""
+        return self.sent_bytes > _STREAM_BYTES
 
     async def serve(self) -> None:
         """Goes on until the stream ends: returns when it was retired, raises CloseError or HeadraceError otherwise."""
@@ -249,9 +257,14 @@ class Uplink:
                 session.heard(now=now)  # it is we who are slow to listen
             if session.is_dead(now=now):
                 raise UnavailableError(f"{self.connection.address} has fallen silent; the connection is half open")
+            self._owes_reply.clear()
             heartbeat = session.heartbeat(now=now)
-            messages = pending.take(self._source)
+            messages = [] if self.is_full else pending.take(self._source)
             for index, message in enumerate(messages):
+                if self.is_full:
+                    for unsent in messages[index:]:
+                        pending.put_back(unsent)
+                    break
                 try:
                     await self._send(message)
                 except BaseException:
@@ -268,7 +281,7 @@ class Uplink:
         due = self.session.wake_at()
         try:
             async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
-                await self._pending.changed.wait()
+                await (self._owes_reply if self.is_full else self._pending.changed).wait()
         except TimeoutError:
             pass
 
@@ -312,5 +325,6 @@ class Uplink:
         if isinstance(answered, Close):
             raise CloseError(answered.reason, answered.message, answered.retry_after_ms)
         if message is not None and answered is None:
-            self._pending.changed.set()  # a reply may be owed
+            self._owes_reply.set()
+            self._pending.changed.set()
         return answered

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from headrace import codec
-from headrace.client import ChannelState, Identity, channel, enroll
+from headrace.client import ChannelState, Identity, enroll, uplink
 from headrace.content import Content, canonical, sha256_of
 from headrace.errors import (
     ConflictError,
@@ -237,7 +237,7 @@ async def test_an_agent_with_nowhere_to_go_stays_through_a_drain(plane: FakeCont
 async def test_a_session_is_renewed_before_it_has_sent_too_much(
     monkeypatch: pytest.MonkeyPatch, plane: FakeControlPlane
 ) -> None:
-    monkeypatch.setattr(channel, "_RENEW_SENT", 4000)
+    monkeypatch.setattr(uplink, "_STREAM_BYTES", 4000)
     async with FakeAgent(plane.address) as agent:
         await agent.until(lambda agent: agent.completed == 1)
         agent.report(Observed(pipeline="edge", desired=0, notes=("n" * 5000,)))
