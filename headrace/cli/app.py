@@ -89,7 +89,7 @@ def options(
         str,
         typer.Option(
             "--server",
-            help="The management API, or a URL, https://HOST/PREFIX; else HEADRACE_SERVER, the config file, 127.0.0.1:8401.",
+            help="The management API, or https://HOST/PREFIX; else HEADRACE_SERVER, the config file, 127.0.0.1:8401.",
             metavar="HOST:PORT",
         ),
     ] = "",
