@@ -124,6 +124,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         sample_s=options.sample_interval,
         metric_labels=tuple(options.metric_label or DEFAULT_LABELS),
         http=Door(address=options.http, insecure=options.http_insecure),
+        public_hosts=tuple(options.public_host or ()),
         grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
         channel=Door(address=options.channel, insecure=options.channel_insecure),
         channel_mtls=Door(address=options.channel_mtls) if options.channel_mtls else None,
@@ -196,6 +197,12 @@ def _parser() -> argparse.ArgumentParser:
             f"--{door}", default=f"127.0.0.1:{port}", metavar="HOST:PORT", help=f"where {what} is served; port 0 is any"
         )
         command.add_argument(f"--{door}-insecure", action="store_true", help="allow plain text off loopback there")
+    command.add_argument(
+        "--public-host",
+        action="append",
+        metavar="HOST",
+        help="name by which people reach the HTTP listener; may be repeated (loopback's and the bound one are known)",
+    )
     command.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM certificate of all three")
     command.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM key of it")
     command.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="demand client certificates of this CA")

@@ -31,6 +31,7 @@ from controlplane.catalogue import Catalogues
 from controlplane.changes import Changes, follow
 from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
+from controlplane.hosts import check_people
 from controlplane.http import HttpDoor
 from controlplane.identity import Authorities, Authority, Claims, Enrolment, Tokens, Users
 from controlplane.identity.authority_files import AuthorityFiles, Folder, Given
@@ -118,6 +119,7 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
         async with store.read() as reader:
             await follow(parts.view, reader)
         await parts.secrets.check()
+        await parts.check_people()
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(work, name=name) for name, work in parts.background().items()]
             try:
@@ -244,6 +246,7 @@ class _Parts:
             certificate_port=lambda: parse_address(self.channel_mtls.address).port if self.channel_mtls else 0,
             clock=clock,
         )
+        self.users = Users(store=store, clock=clock)
         possession = Possession(store=store, view=self.view)
         self.token = settings.management_token or secrets.token_urlsafe(32)
         management = ManagementEdge(
@@ -270,7 +273,7 @@ class _Parts:
                 trouble=lambda: self.metric_buffer.trouble if self.metric_buffer is not None else "",
             ),
             secrets=self.secrets,
-            users=Users(store=store, clock=clock),
+            users=self.users,
             authorities=self.authorities,
             dump=store.dump,
         )
@@ -279,6 +282,7 @@ class _Parts:
             tls=settings.tls,
             ready=self._why_not_ready,
             metrics=partial(generate_latest, self.meters.registry),
+            public_hosts=settings.public_hosts,
         )
         self.grpc = Listener(
             settings.grpc.address,
@@ -304,6 +308,12 @@ class _Parts:
                 tls=replace(settings.tls, client_ca=b"", current_ca=self.authorities.bundle),
                 limits=settings.limits,
             )
+
+    async def check_people(self) -> None:
+        """Raises InvalidError where people off loopback could not be told apart."""
+        doors = {"--http": parse_address(self.http.address), "--grpc": parse_address(self.grpc.address)}
+        users = "users" if await self.users.any_may_enter() else ""
+        check_people(doors, known_by=(*self.settings.people_known_by, users))
 
     def background(self) -> dict[str, Coroutine[None, None, None]]:
         """What runs beside the doors, by the name of its task."""

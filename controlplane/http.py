@@ -1,7 +1,8 @@
 """The HTTP door, for now: `/healthz` says that the process lives, `/readyz` that it can reach its state, and `/metrics`
 has its own numbers for Prometheus.
 
-The REST API and the UI come to this listener later; this needs no framework and keeps the port.
+A request for a name that is not ours, or of a page that is not ours, is refused: see `controlplane.hosts`. The REST API
+and the UI come to this listener later; this needs no framework and keeps the port.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import asyncio
 import contextlib
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from controlplane.hosts import Hosts
 from controlplane.settings import Door
 from headrace.errors import ConflictError
 from headrace.security import Address, ServerTls, check_plaintext, parse_address
@@ -30,10 +32,17 @@ class HttpDoor:
     """An async context manager: bound after enter, gone after exit."""
 
     def __init__(
-        self, door: Door, *, tls: ServerTls | None, ready: Probe, metrics: Callable[[], bytes] = bytes
+        self,
+        door: Door,
+        *,
+        tls: ServerTls | None,
+        ready: Probe,
+        metrics: Callable[[], bytes] = bytes,
+        public_hosts: Sequence[str] = (),
     ) -> None:
         self._address = parse_address(door.address)
         check_plaintext(self._address, secure=tls is not None, insecure=door.insecure, flag="--http-insecure")
+        self._hosts = Hosts.of(self._address, public_hosts)
         self._tls = tls
         self._ready = ready
         self._metrics = metrics
@@ -77,10 +86,13 @@ class HttpDoor:
             await writer.wait_closed()
 
     async def _answer(self, head: bytes) -> bytes:
-        line = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        first, *headers = head.decode("latin-1").split("\r\n")
+        line = first.split(" ")
         method, path = (line[0], line[1]) if len(line) == 3 else ("", "")
         if method not in ("GET", "HEAD"):
             return _response("405 Method Not Allowed", "only GET and HEAD", method)
+        if refused := self._why_not_for_us(headers, old=line[2] == "HTTP/1.0"):
+            return _response(*refused, method)
         match path.partition("?")[0]:
             case "/healthz":
                 return _response("200 OK", "ok", method)
@@ -91,6 +103,22 @@ class HttpDoor:
                 return _response("200 OK", self._metrics(), method, kind="text/plain; version=0.0.4; charset=utf-8")
             case _:
                 return _response("404 Not Found", "there are /healthz, /readyz and /metrics here", method)
+
+    def _why_not_for_us(self, headers: Sequence[str], *, old: bool) -> tuple[str, str] | None:
+        """Status and message for a request that a page elsewhere may have made."""
+        hosts, origins = _values(headers, "host"), _values(headers, "origin")
+        if len(hosts) > 1 or (not hosts and not old):  # a probe may speak HTTP/1.0; no browser does
+            return "400 Bad Request", "one Host, please"
+        if hosts and not self._hosts.takes(hosts[0]):
+            return "421 Misdirected Request", f"{hosts[0]!r} is not a name of this listener; --public-host makes it one"
+        if not all(map(self._hosts.takes_origin, origins)):
+            return "403 Forbidden", "a page of another origin may not ask here; --public-host makes a name one of ours"
+        return None
+
+
+def _values(headers: Sequence[str], name: str) -> list[str]:
+    fields = [header.partition(":") for header in headers]
+    return [value.strip() for field, _, value in fields if field.strip().lower() == name]
 
 
 def _response(status: str, text: str | bytes, method: str, *, kind: str = "text/plain; charset=utf-8") -> bytes:

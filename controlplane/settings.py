@@ -40,6 +40,8 @@ class Settings:
     sample_s: float = DEFAULT_SAMPLE_S
     """How often agents measure, unless they were told otherwise where they run."""
     http: Door = Door(address="127.0.0.1:8400")
+    public_hosts: tuple[str, ...] = ()
+    """What people call the HTTP listener, besides loopback's names and where it is bound."""
     grpc: Door = Door(address="127.0.0.1:8401")
     channel: Door = Door(address="127.0.0.1:8402")
     channel_mtls: Door | None = None
@@ -86,6 +88,11 @@ class Settings:
             )
         if self.confirm_floor < 0:
             raise InvalidError(f"--confirm-floor is a number of agents, not {self.confirm_floor}")
+
+    @property
+    def people_known_by(self) -> tuple[str, ...]:
+        """The flags by which people can show who they are, besides as users with a token."""
+        return ("--management-token-file",) if self.management_token else ()
 
     @property
     def issues_certificates(self) -> bool:

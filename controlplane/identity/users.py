@@ -67,6 +67,12 @@ class Users:
         async with self._store.read() as reader:
             return tuple(map(_shown, await reader.find(UserRow)))
 
+    async def any_may_enter(self) -> bool:
+        """Whether there is anybody who is known here now."""
+        now = self._clock()
+        async with self._store.read() as reader:
+            return any(not _why_not(row, now) for row in await reader.find(UserRow))
+
     async def revoke(self, name: str, *, author: str) -> None:
         """Its token is good for nothing from this commit on. Raises NotFoundError."""
         async with self._store.write() as tx:

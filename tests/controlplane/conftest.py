@@ -84,9 +84,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         *, data: str = "d", channel: str = "127.0.0.1:0", trust: ClientTls | None = None, **options: Any
     ) -> AsyncIterator[Plane]:
         options.setdefault("drain_s", 0.0)
+        options.setdefault("http", Door(address="127.0.0.1:0"))
         settings = Settings(
             data_dir=tmp_path / data,
-            http=Door(address="127.0.0.1:0"),
             grpc=Door(address="127.0.0.1:0"),
             channel=Door(address=channel),
             **options,

@@ -156,7 +156,7 @@ async def test_prometheus_sees_how_long_a_change_took_to_reach_and_to_run(start:
         async def measured() -> dict[str, float]:
             host, _, port = plane.running.ready.http.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             text = (await reader.read()).decode().partition("\r\n\r\n")[2]
             writer.close()
             await writer.wait_closed()

@@ -41,8 +41,9 @@ async def ask(door: HttpDoor, request: bytes) -> tuple[int, str]:
     return (int(head.split(" ")[1]) if head else 0), body
 
 
-def get(path: str, method: str = "GET") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+def get(path: str, method: str = "GET", *headers: str, host: str = "127.0.0.1") -> bytes:
+    lines = (f"{method} {path} HTTP/1.1", f"Host: {host}", *headers, "", "")
+    return "\r\n".join(lines).encode()
 
 
 async def test_health_and_readiness(door: HttpDoor) -> None:
@@ -70,6 +71,31 @@ async def test_health_and_readiness(door: HttpDoor) -> None:
 async def test_whatever_else_is_said_gets_a_short_answer_or_none(door: HttpDoor, request_: bytes, status: int) -> None:
     assert (await ask(door, request_))[0] == status
     assert (await ask(door, get("/healthz")))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "said"),
+    [
+        pytest.param(get("/healthz", host="localhost:1"), 200, "ok", id="a name of loopback"),
+        pytest.param(get("/healthz", host="headrace.example.com"), 200, "ok", id="a public name"),
+        pytest.param(
+            get("/healthz", host="evil.example:8400"), 421, "'evil.example:8400' is not a", id="a rebound name"
+        ),
+        pytest.param(get("/healthz", "GET", "host: localhost"), 400, "one Host", id="two hosts"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\n\r\n", 400, "one Host", id="no host"),
+        pytest.param(b"GET /healthz HTTP/1.0\r\n\r\n", 200, "ok", id="an old probe without a host"),
+        pytest.param(get("/metrics", "GET", "Origin: http://localhost:8400"), 200, "", id="a page of ours"),
+        pytest.param(
+            get("/metrics", "GET", "ORIGIN: https://evil.example"), 403, "another origin", id="a page elsewhere"
+        ),
+        pytest.param(get("/metrics", "GET", "Origin: null"), 403, "another origin", id="a page from nowhere"),
+    ],
+)
+async def test_a_page_elsewhere_cannot_ask_by_another_name(request_: bytes, status: int, said: str) -> None:
+    address = Door(address="127.0.0.1:0")
+    async with HttpDoor(address, tls=None, ready=ready, public_hosts=["headrace.example.com"]) as door:
+        answered, body = await ask(door, request_)
+    assert (answered, said in body) == (status, True)
 
 
 async def test_metrics_are_served_as_prometheus_reads_them() -> None:
