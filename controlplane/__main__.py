@@ -17,6 +17,8 @@ from pathlib import Path
 
 from controlplane.app import opened, serve
 from controlplane.fleet.lifecycle import Timings
+from controlplane.identity.proxies import USER_HEADER, Proxies
+from controlplane.identity.scope import read_networks
 from controlplane.metrics import DEFAULT, NONE, STORES
 from controlplane.metrics.cleaning import DEFAULT_LABELS
 from controlplane.settings import Door, Settings
@@ -128,6 +130,9 @@ def _settings(options: argparse.Namespace) -> Settings:
         grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
         channel=Door(address=options.channel, insecure=options.channel_insecure),
         channel_mtls=Door(address=options.channel_mtls) if options.channel_mtls else None,
+        grpc_mtls=Door(address=options.grpc_mtls) if options.grpc_mtls else None,
+        client_ca=_read(options.client_ca) if options.client_ca else b"",
+        proxies=_proxies(options),
         ca_cert=options.ca_cert,
         ca_key=options.ca_key,
         certificate_s=options.certificate_lifetime,
@@ -155,6 +160,16 @@ def _tls(options: argparse.Namespace) -> ServerTls | None:
     files = CertificateFiles(options.tls_cert, options.tls_key)
     _, certificate, key = files.current()
     return ServerTls(certificate=certificate, key=key, client_ca=ca, current=files.current)
+
+
+def _proxies(options: argparse.Namespace) -> Proxies:
+    if (options.identity_header or options.groups_header) and not options.trusted_proxy:
+        raise InvalidError("--identity-header and --groups-header are believed of a --trusted-proxy alone: give one")
+    return Proxies(
+        networks=read_networks(options.trusted_proxy or ()),
+        user=(options.identity_header or USER_HEADER).lower(),
+        groups=options.groups_header.lower(),
+    )
 
 
 def _token(path: Path) -> str:
@@ -209,6 +224,20 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--channel-mtls", default="", metavar="HOST:PORT", help="where agents get in by their certificates; needs TLS"
     )
+    command.add_argument(
+        "--grpc-mtls", default="", metavar="HOST:PORT", help="where people get in by their certificates; needs TLS"
+    )
+    command.add_argument("--client-ca", type=Path, metavar="FILE", help="PEM authorities of people's certificates")
+    command.add_argument(
+        "--trusted-proxy",
+        action="append",
+        metavar="CIDR",
+        help="proxy that may say in a header who calls the management API; may be repeated",
+    )
+    command.add_argument(
+        "--identity-header", default="", metavar="NAME", help="where it says so (default: x-forwarded-user)"
+    )
+    command.add_argument("--groups-header", default="", metavar="NAME", help="where it says their groups, by commas")
     command.add_argument(
         "--ca-cert", type=Path, metavar="FILE", help="authority of agents' certificates (default: in the data folder)"
     )

@@ -31,9 +31,9 @@ from controlplane.catalogue import Catalogues
 from controlplane.changes import Changes, follow
 from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
-from controlplane.hosts import check_people
+from controlplane.hosts import Hosts, check_people
 from controlplane.http import HttpDoor
-from controlplane.identity import Authorities, Authority, Claims, Enrolment, Tokens, Users
+from controlplane.identity import Authorities, Authority, Claims, Enrolment, People, Tokens, Users
 from controlplane.identity.authority_files import AuthorityFiles, Folder, Given
 from controlplane.identity.possession import Possession
 from controlplane.metrics import MetricStore, open_metric_store
@@ -76,6 +76,7 @@ class Ready:
     instance_id: str
     pid: int
     channel_mtls: str = ""
+    grpc_mtls: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,9 +250,18 @@ class _Parts:
         self.users = Users(store=store, clock=clock)
         possession = Possession(store=store, view=self.view)
         self.token = settings.management_token or secrets.token_urlsafe(32)
+        owner = getpass.getuser()
         management = ManagementEdge(
-            token=self.token,
-            user=getpass.getuser(),
+            user=owner,
+            people=People(
+                store=store,
+                users=self.users,
+                token=self.token,
+                owner=owner,
+                hosts=Hosts.of(parse_address(settings.grpc.address), settings.public_hosts),
+                proxies=settings.proxies,
+                clock=clock,
+            ),
             about=About(
                 version=version("headrace"),
                 replica=replica,
@@ -292,6 +302,14 @@ class _Parts:
             insecure_flag="--grpc-insecure",
             limits=settings.limits,
         )
+        self.grpc_mtls: Listener | None = None
+        if settings.grpc_mtls is not None and settings.tls is not None:
+            self.grpc_mtls = Listener(
+                settings.grpc_mtls.address,
+                [ManagementService(management, certificates=True)],
+                tls=replace(settings.tls, client_ca=settings.client_ca),
+                limits=settings.limits,
+            )
         self.channel = Listener(
             settings.channel.address,
             [ChannelService(channel, limits=settings.limits, possession=possession)],
@@ -339,13 +357,14 @@ class _Parts:
         await doors.enter_async_context(self.http)
         channels = [self.channel, *([self.channel_mtls] if self.channel_mtls else [])]
         for channel in channels:
-            doors.push_async_callback(partial(_end, channel, stop))
+            doors.push_async_callback(partial(_end, channel, stop, "end of the agents' sessions"))
             await channel.start()
         if window_s := self.settings.window_s:
             drain = partial(_drain, channels, window_s)
             doors.push_async_callback(lambda: stop.patiently(drain(), "time for agents to move"))
-        doors.push_async_callback(lambda: stop.patiently(self.grpc.stop(), "end of management calls"))
-        await self.grpc.start()
+        for people in (self.grpc, *([self.grpc_mtls] if self.grpc_mtls else [])):
+            doors.push_async_callback(partial(_end, people, stop, "end of management calls"))
+            await people.start()
         port = parse_address(self.grpc.address).port
         local.write_token(port, self.token)
         doors.callback(local.remove_token, port, self.token)
@@ -354,6 +373,7 @@ class _Parts:
             grpc=self.grpc.address,
             channel=self.channel.address,
             channel_mtls=self.channel_mtls.address if self.channel_mtls else "",
+            grpc_mtls=self.grpc_mtls.address if self.grpc_mtls else "",
             instance_id=self.view.plane.instance_id,
             pid=os.getpid(),
         )
@@ -385,8 +405,8 @@ class _Parts:
         return ""
 
 
-async def _end(channel: Listener, stop: Stop) -> None:
-    await stop.patiently(channel.stop(), "end of the agents' sessions")
+async def _end(listener: Listener, stop: Stop, what: str) -> None:
+    await stop.patiently(listener.stop(), what)
 
 
 async def _drain(channels: list[Listener], window_s: float) -> None:

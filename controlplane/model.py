@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from headrace.api import Action
-from headrace.types import AgentState, CommandKind, Engine, Facts, Observed, Phase, Role, Severity
+from headrace.types import AgentState, CommandKind, Engine, Facts, KnownBy, Observed, Phase, Role, Severity
 
 AUTHORITIES_KEY = "authorities"
 """The key of entries of the change log that are about authorities of certificates; their topic is PLANE."""
@@ -82,6 +82,7 @@ class RevisionRow:
     author: str
     reason: str = ""
     at: datetime
+    author_known_by: KnownBy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +228,7 @@ class AuthorityRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow:
-    """Somebody who uses the management API; only the hash of the token is kept."""
+    """Somebody who uses the management API; of a token only the hash is kept."""
 
     KEY: ClassVar = ("name",)
     name: str
@@ -238,6 +239,9 @@ class UserRow:
     description: str = ""
     created_at: datetime
     expires_at: datetime | None = None
+    known_by: KnownBy = KnownBy.TOKEN
+    subject: str = ""
+    """Whom a certificate or a header names, or the group; empty for who has a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +313,9 @@ class EventRow:
     agent_id: str = ""
     generation: int = 0
     message: str = ""
+    actor_known_by: KnownBy | None = None
+    source: str = ""
+    """The address that whoever did it called from."""
 
 
 Row = (

@@ -9,6 +9,7 @@ from typing import Literal
 
 from controlplane import guard
 from controlplane.fleet.lifecycle import Timings
+from controlplane.identity.proxies import Proxies
 from controlplane.metrics import DEFAULT
 from controlplane.metrics.cleaning import DEFAULT_LABELS, check_labels
 from headrace.errors import InvalidError
@@ -52,6 +53,12 @@ class Settings:
     certificate_s: float = 24 * 3600.0
     """For how long a certificate is good."""
     tls: ServerTls | None = None
+    grpc_mtls: Door | None = None
+    """A second door for people, which lets them in by their certificates; needs `tls` and `client_ca`."""
+    client_ca: bytes = b""
+    """PEM: the authorities of people's certificates."""
+    proxies: Proxies = field(default_factory=Proxies)
+    """Who may say in a header who calls the management API."""
     management_token: str = ""
     """Empty: a fresh one at each start."""
     secrets_key: Path | None = None
@@ -86,13 +93,22 @@ class Settings:
                 "--channel-mtls: several control planes may share this state, and all of them must know agents by the "
                 "same authority; give its files to each of them by --ca-cert and --ca-key"
             )
+        if (self.grpc_mtls is None) != (not self.client_ca):
+            raise InvalidError("people's certificates need both --grpc-mtls and --client-ca")
+        if self.grpc_mtls is not None and self.tls is None:
+            raise InvalidError("--grpc-mtls needs a certificate of the server too: --tls-cert and --tls-key")
         if self.confirm_floor < 0:
             raise InvalidError(f"--confirm-floor is a number of agents, not {self.confirm_floor}")
 
     @property
     def people_known_by(self) -> tuple[str, ...]:
         """The flags by which people can show who they are, besides as users with a token."""
-        return ("--management-token-file",) if self.management_token else ()
+        ways = {
+            "--management-token-file": self.management_token,
+            "--grpc-mtls": self.grpc_mtls,
+            "--trusted-proxy": self.proxies.networks,
+        }
+        return tuple(flag for flag, given in ways.items() if given)
 
     @property
     def issues_certificates(self) -> bool:

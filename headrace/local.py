@@ -3,7 +3,8 @@
 Address: `HEADRACE_SERVER`, else `server:` in the config file (`$XDG_CONFIG_HOME or ~/.config`/headrace/config.yaml),
 else 127.0.0.1:8401. Token: `HEADRACE_TOKEN`, else `token:` there (for the server named there only), else, on loopback,
 the file that the control plane writes: `$XDG_STATE_HOME or ~/.local/state`/headrace/<port>.token, which its owner alone
-may read; so another user of the host is nobody.
+may read; so another user of the host is nobody. TLS files of that server are named there too: `ca:`, `certificate:`,
+`key:`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,28 @@ import yaml
 
 from headrace.errors import InvalidError
 from headrace.location import parse_location
+from headrace.security import ClientTls
 
 DEFAULT_ADDRESS = "127.0.0.1:8401"
+_FILES = ("ca", "certificate", "key")
+_KNOWN = "'server', 'token', 'ca', 'certificate' and 'key'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A management API and the token for it; an empty token means that none was found."""
+    """A management API, the token for it (empty where none was found), and the TLS files that the config file names."""
 
     address: str
     token: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    def tls(self) -> ClientTls | None:
+        """What the files hold; None without any. Raises InvalidError for one that cannot be read."""
+        if not (self.ca or self.certificate):
+            return None
+        return ClientTls(ca=_pem(self.ca), certificate=_pem(self.certificate), key=_pem(self.key))
 
 
 def find(*, address: str = "", token: str = "", environment: Mapping[str, str] | None = None) -> Endpoint:
@@ -41,16 +54,17 @@ def find(*, address: str = "", token: str = "", environment: Mapping[str, str] |
     config = _config(config_file(environment=environment))
     address = address or environment.get("HEADRACE_SERVER", "") or config.get("server", "") or DEFAULT_ADDRESS
     token = token or environment.get("HEADRACE_TOKEN", "")
-    if not token and address == config.get("server", DEFAULT_ADDRESS):
-        token = config.get("token", "")
+    if address != config.get("server", DEFAULT_ADDRESS):
+        config = {}
+    token = token or config.get("token", "")
     where = parse_location(address).address
     if not token and where.is_local and not where.unix:
         token = _read(token_file(where.port, environment=environment))
-    return Endpoint(address=address, token=token)
+    return Endpoint(address=address, token=token, **{name: config.get(name, "") for name in _FILES})
 
 
 def config_file(*, environment: Mapping[str, str] | None = None) -> Path:
-    """A small YAML file that people write: `server` and `token`."""
+    """A small YAML file that people write: `server`, `token`, and paths of TLS files."""
     return _folder(environment, "XDG_CONFIG_HOME", ".config") / "config.yaml"
 
 
@@ -95,6 +109,13 @@ def _read(path: Path) -> str:
         return ""
 
 
+def _pem(path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes() if path else b""
+    except OSError as error:
+        raise InvalidError(f"{path}, which the config file names, cannot be read: {error.strerror}") from error
+
+
 def _config(path: Path) -> dict[str, str]:
     try:
         document: Any = yaml.safe_load(path.read_text())
@@ -105,10 +126,12 @@ def _config(path: Path) -> dict[str, str]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise InvalidError(f"{path} is not a mapping of 'server' and 'token'")
+        raise InvalidError(f"{path} is not a mapping of {_KNOWN}")
     for key, value in document.items():
-        if key not in ("server", "token"):
-            raise InvalidError(f"{path}: {key!r} is not known; there are 'server' and 'token'")
+        if key not in ("server", "token", *_FILES):
+            raise InvalidError(f"{path}: {key!r} is not known; there are {_KNOWN}")
         if not isinstance(value, str):
             raise InvalidError(f"{path}: {key!r} is not text; put it in quotes")
+    if ("certificate" in document) != ("key" in document):
+        raise InvalidError(f"{path}: 'certificate' and 'key' go together")
     return document

@@ -19,7 +19,7 @@ from headrace.connection import Connection
 from headrace.rpcs.management import MANAGEMENT
 from headrace.rpcs.rpc import Rpc
 from headrace.security import ClientTls
-from headrace.types import Role
+from headrace.types import KnownBy, Role
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class ManagementClient:
         insecure: bool = False,
         timeout: float | None = 30.0,
     ) -> None:
-        """Without address and token, both are found by `headrace.local`.
+        """Without address and token, both are found by `headrace.local`, and so are TLS files without `tls`.
 
         `timeout` is per call, in seconds; streams have none. Without TLS the address must be on loopback, unless
         `insecure`: else InvalidError.
@@ -47,7 +47,7 @@ class ManagementClient:
         self.address = endpoint.address
         self._timeout = timeout
         self._connection = Connection(
-            endpoint.address, credential=endpoint.token, tls=tls, insecure=insecure, hint=_HINT
+            endpoint.address, credential=endpoint.token, tls=tls or endpoint.tls(), insecure=insecure, hint=_HINT
         )
 
     async def __aenter__(self) -> Self:
@@ -241,10 +241,27 @@ class ManagementClient:
     # Users
 
     async def create_user(
-        self, name: str, role: Role, *, ttl_seconds: int = 0, description: str = ""
+        self,
+        name: str,
+        role: Role,
+        *,
+        ttl_seconds: int = 0,
+        description: str = "",
+        known_by: KnownBy | None = None,
+        subject: str = "",
     ) -> api.CreateUserResponse:
-        """Somebody who may use this API, and the token, shown this once; without a time it does not end."""
-        request = api.CreateUserRequest(name=name, role=role, ttl_seconds=ttl_seconds, description=description)
+        """Somebody who may use this API, and the token, shown this once; without a time it does not end.
+
+        Known by a certificate, a header or a group, they have no token: `subject` is whom that names.
+        """
+        request = api.CreateUserRequest(
+            name=name,
+            role=role,
+            ttl_seconds=ttl_seconds,
+            description=description,
+            known_by=known_by,
+            subject=subject,
+        )
         return await self._call(request, api.CreateUserResponse)
 
     async def list_users(self) -> tuple[api.User, ...]:

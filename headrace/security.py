@@ -158,6 +158,19 @@ def certificate_of(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
     return next(iter(auth_context.get("x509_pem_cert", ())), b"") if names_agent else b""
 
 
+def subject_of(auth_context: Mapping[str, Iterable[bytes]]) -> str:
+    """Whom the caller's certificate names, if TLS verified one: an e-mail address of it, else a URI, else the CN."""
+    for kind in ("peer_email", "peer_uri", "x509_common_name"):
+        for name in auth_context.get(kind, ()):
+            return name.decode(errors="replace")
+    return ""
+
+
+def texts_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[tuple[str, str], ...]:
+    """The headers of a call that are text, by their names in lower case, as often as they came."""
+    return tuple((key, value) for key, value in metadata or () if isinstance(value, str))
+
+
 def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     """The bearer credential in a call's metadata; empty when there is none."""
     for key, value in metadata or ():

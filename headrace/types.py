@@ -29,6 +29,17 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class KnownBy(StrEnum):
+    """By what somebody who uses the management API is known; `local` is the token of whoever started the plane."""
+
+    TOKEN = "token"
+    CERTIFICATE = "certificate"
+    HEADER = "header"
+    GROUP = "group"
+    KUBERNETES = "kubernetes"
+    LOCAL = "local"
+
+
 class AttemptState(StrEnum):
     """How far an attempt at a generation got."""
 

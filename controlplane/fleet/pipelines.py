@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 
-from controlplane import guard
+from controlplane import attribution, guard
 from controlplane.changes import follow
 from controlplane.fleet.contents import Contents, manifest_of
 from controlplane.fleet.drafts import Draft, check_reason, check_unique, draft_of
@@ -266,6 +266,7 @@ class Pipelines:
             author=order.author,
             reason=order.reason,
             at=row.updated_at,
+            author_known_by=attribution.current().known_by,
         )
         if step.data:
             await tx.put(BlobRow(sha256=row.sha256, data=step.data, at=row.updated_at))

@@ -174,6 +174,7 @@ class Queries:
             author=row.author,
             reason=row.reason,
             at=row.at,
+            author_known_by=row.author_known_by,
             manifest=manifest_of(row.pipeline, row, dict(row.labels), content),
         )
 
@@ -224,6 +225,8 @@ def shown(row: EventRow) -> api.Event:
         agent_id=row.agent_id,
         generation=row.generation,
         message=row.message,
+        actor_known_by=row.actor_known_by,
+        source=row.source,
     )
 
 

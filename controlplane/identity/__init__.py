@@ -4,7 +4,8 @@ from controlplane.identity.authorities import Authorities
 from controlplane.identity.claims import Claimed, Claims
 from controlplane.identity.credentials import Authority
 from controlplane.identity.enrolment import Enrolment
+from controlplane.identity.people import People
 from controlplane.identity.tokens import Tokens
 from controlplane.identity.users import Users
 
-__all__ = ["Authorities", "Authority", "Claimed", "Claims", "Enrolment", "Tokens", "Users"]
+__all__ = ["Authorities", "Authority", "Claimed", "Claims", "Enrolment", "People", "Tokens", "Users"]

@@ -1,16 +1,18 @@
-"""People and programs that use the management API: made, listed, revoked, and known by a token of their own.
+"""People and programs that use the management API: made, listed, revoked, and each known by one thing.
 
-A name is what events and revisions show as the author. Only the hash of a token is kept; a revoked or expired one is
-refused from that moment on, by every control plane, since each call looks it up.
+That is a token of their own, of which only the hash is kept, or a subject: whom a certificate names, whom a trusted
+proxy names, or a group of whoever that names. A name is what events and revisions show as the author. A revoked or
+expired user is refused from that moment on, by every control plane, since each call looks it up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controlplane.identity import roles
+from controlplane.identity.proxies import LONGEST
 from controlplane.identity.secret import Kind, mint, take_apart
 from controlplane.identity.throttle import FAILURES, Throttle
 from controlplane.model import Topic, UserRow
@@ -19,8 +21,9 @@ from headrace import api
 from headrace.config import did_you_mean
 from headrace.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
 from headrace.names import validate_name
-from headrace.types import Role, Severity
+from headrace.types import KnownBy, Role, Severity
 
+_MAPPED = (KnownBy.CERTIFICATE, KnownBy.HEADER, KnownBy.GROUP)
 _LONGEST_TTL_S = 10 * 366 * 24 * 3600
 _LONGEST_TEXT = 4096
 _UNKNOWN = "the token is not known here; ask an admin of this control plane for one (`headrace user create`)"
@@ -43,7 +46,9 @@ class Users:
             raise InvalidError(f"user {name!r}: a token lives for at most {_LONGEST_TTL_S} s")
         if len(request.description) > _LONGEST_TEXT:
             raise InvalidError(f"user {name!r}: the description has more than {_LONGEST_TEXT} characters")
-        token, token_hash = mint(Kind.USER, name)
+        known_by = request.known_by or KnownBy.TOKEN
+        _check_subject(name, known_by, request.subject)
+        token, token_hash = mint(Kind.USER, name) if known_by is KnownBy.TOKEN else ("", "")
         row = UserRow(
             name=name,
             role=request.role,
@@ -52,14 +57,20 @@ class Users:
             description=request.description,
             created_at=now,
             expires_at=now + timedelta(seconds=request.ttl_seconds) if request.ttl_seconds else None,
+            known_by=known_by,
+            subject=request.subject,
         )
         async with self._store.write() as tx:
             before = await tx.get(UserRow, name)
             if before is not None and not _why_not(before, now):
                 raise ConflictError(f"there is a user {name!r} already; revoke it first, for a new token or role")
+            if row.subject:
+                for other in await tx.find(UserRow, known_by=known_by, subject=row.subject):
+                    if other.name != name and not _why_not(other, now):
+                        raise ConflictError(f"{known_by.value} {row.subject!r} is user {other.name!r} already")
             await tx.put(row)
             tx.log(Topic.TOKEN, f"user/{name}")
-            tx.event("user.created", f"user {name}, role {row.role.value}", actor=author)
+            tx.event("user.created", f"user {name}, role {row.role.value}, known by {_by(row)}", actor=author)
         return api.CreateUserResponse(user=_shown(row), token=token)
 
     async def list(self) -> tuple[api.User, ...]:
@@ -91,11 +102,33 @@ class Users:
         secret = take_apart(token, Kind.USER)
         async with self._store.read() as reader:
             row = await reader.get(UserRow, secret.id)
-        if row is None or not secret.opens(row.token_hash):
+        if row is None or row.known_by is not KnownBy.TOKEN or not secret.opens(row.token_hash):
             raise UnauthenticatedError(_UNKNOWN)
         if why := _why_not(row, self._clock()):
             raise UnauthenticatedError(f"the token of user {row.name!r} {why}; ask an admin for another one")
         return row.name, row.role
+
+    async def known_as(self, kind: KnownBy, subject: str, *, groups: Collection[str] = ()) -> tuple[str, Role]:
+        """Name and role of whom a certificate or a header names; else, by their groups, the subject and what they may.
+
+        Who was named and may not any more is refused, whatever their groups may. Raises UnauthenticatedError.
+        """
+        now = self._clock()
+        async with self._store.read() as reader:
+            named = await reader.find(UserRow, known_by=kind, subject=subject)
+            grouped = await reader.find(UserRow, known_by=KnownBy.GROUP, subject=list(groups)) if groups else []
+        for row in named:
+            if not _why_not(row, now):
+                return row.name, row.role
+        if named:
+            raise UnauthenticatedError(f"user {named[0].name!r}, {kind.value} {subject!r}, {_why_not(named[0], now)}")
+        allowed = [row.role for row in grouped if not _why_not(row, now)]
+        if not allowed:
+            raise UnauthenticatedError(
+                f"{kind.value} {subject!r} is no user here; ask an admin of this control plane "
+                f"(`headrace user create NAME --role ROLE --{kind.value} {subject!r}`)"
+            )
+        return subject, max(allowed, key=roles.ORDER.index)
 
     async def record_refusal(self, name: str, peer: str, error: ForbiddenError) -> None:
         """An event for each of a user's first refusals in a minute."""
@@ -105,6 +138,24 @@ class Users:
         more = "; further refusals of this user are not recorded for a minute" if failures == FAILURES else ""
         async with self._store.write() as tx:
             tx.event("user.refused", f"{error.message}; from {peer}{more}", actor=name, severity=Severity.WARNING)
+
+
+def _check_subject(name: str, known_by: KnownBy, subject: str) -> None:
+    """Raises InvalidError."""
+    if known_by is KnownBy.TOKEN:
+        if subject:
+            raise InvalidError(f"user {name!r} is known by a token, so there is nobody that a certificate names")
+        return
+    if known_by not in _MAPPED:
+        raise InvalidError(f"user {name!r} cannot be known by {known_by.value!r} here")
+    if not 1 <= len(subject) <= LONGEST or not subject.isprintable() or subject != subject.strip():
+        raise InvalidError(
+            f"user {name!r}: whom a {known_by.value} names has 1 to {LONGEST} printable characters, as ann@example.com"
+        )
+
+
+def _by(row: UserRow) -> str:
+    return f"{row.known_by.value} {row.subject!r}" if row.subject else f"a {row.known_by.value}"
 
 
 def _why_not(row: UserRow, now: datetime) -> str:
@@ -124,4 +175,6 @@ def _shown(row: UserRow) -> api.User:
         revoked=row.revoked,
         author=row.author,
         description=row.description,
+        known_by=row.known_by,
+        subject=row.subject,
     )

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from controlplane.attribution import Attribution, attribute
 from controlplane.fleet import Fleet
-from controlplane.identity import Authorities, Tokens, Users, roles
-from controlplane.identity.secret import Kind
+from controlplane.identity import Authorities, People, Tokens, Users, roles
 from controlplane.metrics.reading import MetricReader
 from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace import api
-from headrace.errors import ForbiddenError, InvalidError, UnauthenticatedError, UnavailableError
-from headrace.server import Caller
-from headrace.types import Role
+from headrace.errors import ForbiddenError, InvalidError, UnavailableError
+from headrace.server import Caller, Shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +36,8 @@ class ManagementEdge:
     def __init__(
         self,
         *,
-        token: str,
         user: str,
+        people: People,
         about: About,
         view: View,
         sessions: Sessions,
@@ -52,8 +50,8 @@ class ManagementEdge:
         authorities: Authorities | None,
         dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
-        self._token = token.encode()
         self._user = user
+        self._people = people
         self._about = about
         self._view = view
         self._sessions = sessions
@@ -66,17 +64,11 @@ class ManagementEdge:
         self._ca = authorities
         self._dump = dump
 
-    async def authenticate(self, credential: str, peer: str) -> Caller:
-        """The one token of this plane, which its owner's account alone can read, or that of a user."""
-        if credential.startswith(f"{Kind.USER.value}_"):
-            name, role = await self._users.known_by(credential)
-            return Caller(name=name, peer=peer, role=role)
-        if not hmac.compare_digest(credential.encode(), self._token):
-            what = "the management token is wrong" if credential else "the management API needs a token"
-            raise UnauthenticatedError(
-                f"{what}; on the control plane's host its user's commands find it, elsewhere set HEADRACE_TOKEN"
-            )
-        return Caller(name=self._user, peer=peer, role=Role.ADMIN)
+    async def authenticate(self, shown: Shown) -> Caller:
+        """Who makes the call, which what it writes says from here on."""
+        caller = await self._people.known(shown)
+        attribute(Attribution(known_by=caller.known_by, source=caller.source))
+        return caller
 
     async def authorize(self, caller: Caller, method: str) -> None:
         """By the table of roles; a refusal is an event."""

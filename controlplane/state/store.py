@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from controlplane.attribution import Attribution
 from controlplane.model import EventRow, LogRow, PlaneRow, Row, Topic
 from headrace.types import Severity
 
@@ -84,10 +85,12 @@ class Transaction(Reader, Protocol):
         pipeline: str = "",
         agent_id: str = "",
         generation: int = 0,
+        attribution: Attribution | None = None,
     ) -> EventRow:
         """Appends an event and, at the same revision, a change-log entry whose key is the kind of event.
 
-        Without a severity it is information. Raises InvalidError.
+        An actor's attribution is that of the call under way, unless another is given. Without a severity it is
+        information. Raises InvalidError.
         """
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
+from controlplane.attribution import NOBODY, Attribution, current
 from controlplane.model import ChangeRow, EventRow, LogRow, PlaneRow, Row, Topic
 from controlplane.state.statements import Statements
 from controlplane.state.tables import TABLES, table_of
@@ -158,8 +159,11 @@ class SqlTransaction(SqlReader):
         pipeline: str = "",
         agent_id: str = "",
         generation: int = 0,
+        attribution: Attribution | None = None,
     ) -> EventRow:
         """Appends an event and, at the same revision, a change-log entry whose key is the kind."""
+        if attribution is None:
+            attribution = current() if actor else NOBODY
         row = EventRow(
             revision=self._plane.fleet_revision + 1,
             at=self._now(),
@@ -170,6 +174,8 @@ class SqlTransaction(SqlReader):
             agent_id=agent_id,
             generation=generation,
             message=message,
+            actor_known_by=attribution.known_by,
+            source=attribution.source,
         )
         self._append(row, ChangeRow(revision=row.revision, topic=Topic.EVENT, key=kind, at=row.at))
         return row

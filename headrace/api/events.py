@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from headrace.types import Severity
+from headrace.types import KnownBy, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, at a fleet revision; without a severity it is mere information."""
+    """Something that happened, at a fleet revision; without a severity it is mere information.
+
+    `source` is the address that whoever did it called from.
+    """
 
     revision: int = 0
     at: datetime | None = None
@@ -21,6 +24,8 @@ class Event:
     agent_id: str = ""
     generation: int = 0
     message: str = ""
+    actor_known_by: KnownBy | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

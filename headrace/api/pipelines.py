@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from headrace.types import AgentState, Engine, Fault, File, Observed, Phase, SecretReference
+from headrace.types import AgentState, Engine, Fault, File, KnownBy, Observed, Phase, SecretReference
 
 
 class Action(StrEnum):
@@ -74,6 +74,7 @@ class Revision:
     reason: str = ""
     at: datetime | None = None
     manifest: Manifest | None = None
+    author_known_by: KnownBy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

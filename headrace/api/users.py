@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from headrace.types import Role
+from headrace.types import KnownBy, Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody who uses the management API, without the token; without `expires_at` it does not end."""
+    """Somebody who uses the management API, without the token; without `expires_at` it does not end.
+
+    `subject` is whom a certificate or a header names, where they are known by that.
+    """
 
     name: str
     role: Role | None = None
@@ -19,6 +22,8 @@ class User:
     revoked: bool = False
     author: str = ""
     description: str = ""
+    known_by: KnownBy | None = None
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ class CreateUserRequest:
     role: Role | None = None
     ttl_seconds: int = 0
     description: str = ""
+    known_by: KnownBy | None = None
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,9 +102,11 @@ def options(
     ] = None,
     tls_client_cert: Annotated[
         Path | None,
-        typer.Option("--tls-client-cert", help="What to show, where one is demanded.", metavar="FILE"),
+        typer.Option("--tls-client-cert", "--cert", help="Your certificate, where one is demanded.", metavar="FILE"),
     ] = None,
-    tls_client_key: Annotated[Path | None, typer.Option("--tls-client-key", help="Its key.", metavar="FILE")] = None,
+    tls_client_key: Annotated[
+        Path | None, typer.Option("--tls-client-key", "--key", help="Its key.", metavar="FILE")
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Plain text to another machine.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
 ) -> None:

@@ -113,6 +113,7 @@ def revision_document(revision: Revision) -> dict[str, Any]:
         "sha256": revision.sha256,
         "action": revision.action,
         "author": revision.author,
+        "author_known_by": revision.author_known_by,
         "reason": revision.reason,
         "at": revision.at,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace.cli import options
-from headrace.cli.output import Column, Format, plain, show_lines, show_list, when
+from headrace.cli.output import Column, Format, plain, show_lines, show_list, when, whom
 from headrace.cli.target import talk
 from headrace.types import Severity
 
@@ -22,7 +22,8 @@ _PAGE = 1000
 COLUMNS: Sequence[Column[Event]] = (
     Column("AT", lambda e: when(e.at)),
     Column("KIND", lambda e: e.kind),
-    Column("BY", lambda e: e.actor),
+    Column("BY", lambda e: whom(e.actor, e.actor_known_by)),
+    Column("FROM", lambda e: e.source),
     Column("PIPELINE", lambda e: e.pipeline),
     Column("AGENT", lambda e: e.agent_id),
     Column("MESSAGE", lambda e: e.message),
@@ -73,7 +74,8 @@ async def _all(client: ManagementClient, *, pipeline: str, agent: str) -> Sequen
 def line_of(event: Event) -> str:
     """One event in one line, for people."""
     where = " ".join(filter(None, (event.pipeline, event.agent_id and f"on {event.agent_id}")))
-    by = f" by {event.actor}" if event.actor else ""
+    by = f" by {whom(event.actor, event.actor_known_by)}" if event.actor else ""
+    by += f" from {event.source}" if event.source else ""
     severity = "error: " if event.severity is Severity.ERROR else ""
     return f"{when(event.at)}  {event.kind:22} {where}{by}: {severity}{event.message}"
 

@@ -12,7 +12,7 @@ import typer
 
 from headrace.cli import options
 from headrace.cli.documents import agent_document, pipeline_document, revision_document
-from headrace.cli.output import Column, Format, labels_text, plain, show_lines, show_list, table, when
+from headrace.cli.output import Column, Format, labels_text, plain, show_lines, show_list, table, when, whom
 from headrace.cli.target import talk
 from headrace.errors import NotFoundError
 
@@ -73,7 +73,7 @@ REVISIONS: Listing[Revision] = Listing(
         Column("GENERATION", lambda r: str(r.generation)),
         Column("ACTION", lambda r: r.action),
         Column("AT", lambda r: when(r.at)),
-        Column("BY", lambda r: r.author),
+        Column("BY", lambda r: whom(r.author, r.author_known_by)),
         Column("SHA256", lambda r: r.sha256[:12]),
         Column("REASON", lambda r: r.reason),
     ),
@@ -113,6 +113,7 @@ USERS: Listing[User] = Listing(
         Column("ROLE", lambda u: u.role or "-"),
         Column("CREATED", lambda u: when(u.created_at)),
         Column("EXPIRES", lambda u: when(u.expires_at) if u.expires_at else "-"),
+        Column("KNOWN BY", lambda u: f"{u.known_by or 'token'} {u.subject}".strip()),
         Column("BY", lambda u: u.author),
         Column("REVOKED", lambda u: "yes" if u.revoked else "no"),
         Column("DESCRIPTION", lambda u: u.description),

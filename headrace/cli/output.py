@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from headrace.cli.exits import printable
+from headrace.types import KnownBy
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -133,6 +134,11 @@ def rfc3339(value: datetime | None) -> str:
 def when(value: datetime | None) -> str:
     """A time in a table, to the second."""
     return rfc3339(value.replace(microsecond=0)) if value else "-"
+
+
+def whom(name: str, known_by: KnownBy | None) -> str:
+    """Who did something and by what they were known: `ann (certificate)`."""
+    return f"{name} ({known_by.value})" if name and known_by else name
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

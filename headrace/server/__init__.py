@@ -8,7 +8,7 @@ from headrace.server.certificate_files import CertificateFiles
 from headrace.server.channel import ChannelHandler, ChannelService
 from headrace.server.link import Link
 from headrace.server.listener import Listener
-from headrace.server.management import Caller, ManagementHandler, ManagementService
+from headrace.server.management import Caller, ManagementHandler, ManagementService, Shown
 
 __all__ = [
     "Caller",
@@ -19,4 +19,5 @@ __all__ = [
     "Listener",
     "ManagementHandler",
     "ManagementService",
+    "Shown",
 ]

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -18,9 +18,19 @@ import grpc
 from headrace import api, codec
 from headrace.rpcs.management import MANAGEMENT
 from headrace.rpcs.rpc import Rpc
-from headrace.security import credential_of
+from headrace.security import credential_of, subject_of, texts_of
 from headrace.server.answers import Context, answered
-from headrace.types import Role
+from headrace.types import KnownBy, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a call shows of who makes it: a bearer token, its headers, and whom a verified certificate names."""
+
+    credential: str = ""
+    peer: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,9 @@ class Caller:
     name: str
     peer: str = ""
     role: Role = Role.READ
+    known_by: KnownBy | None = None
+    source: str = ""
+    """The address alone; behind a proxy that is trusted, with the one that it speaks for."""
 
 
 class ManagementHandler(Protocol):
@@ -39,8 +52,8 @@ class ManagementHandler(Protocol):
     A streaming method is an async generator; it is closed when the caller leaves.
     """
 
-    async def authenticate(self, credential: str, peer: str) -> Caller:
-        """Who a bearer token stands for ("" when none was sent), before every call. Raises UnauthenticatedError."""
+    async def authenticate(self, shown: Shown) -> Caller:
+        """Who makes a call, before every call, and again while a stream lasts. Raises UnauthenticatedError."""
 
     async def authorize(self, caller: Caller, method: str) -> None:
         """Whether they may call this method, before it is called. Raises ForbiddenError."""
@@ -162,14 +175,16 @@ class ManagementService:
     """The management services; a listener starts, drains and stops it.
 
     A stream may last for days: whether its caller may still have it is asked again before an item, when that was last
-    asked `trusted_s` ago.
+    asked `trusted_s` ago. With `certificates` a caller's certificate names a person: the listener demands one by an
+    authority that is for people.
     """
 
     names = tuple(dict.fromkeys(rpc.service for rpc in MANAGEMENT.values()))
 
-    def __init__(self, handler: ManagementHandler, *, trusted_s: float = 1.0) -> None:
+    def __init__(self, handler: ManagementHandler, *, trusted_s: float = 1.0, certificates: bool = False) -> None:
         self._handler = handler
         self._trusted_s = trusted_s
+        self._certificates = certificates
 
     async def start(self) -> None:
         """Nothing to look after."""
@@ -211,6 +226,13 @@ class ManagementService:
         return grpc.unary_stream_rpc_method_handler(answered(rpc.name, serve))
 
     async def _caller(self, context: Context, rpc: Rpc) -> Caller:
-        caller = await self._handler.authenticate(credential_of(context.invocation_metadata()), context.peer())
+        metadata = context.invocation_metadata()
+        shown = Shown(
+            credential=credential_of(metadata),
+            peer=context.peer(),
+            headers=texts_of(metadata),
+            subject=subject_of(context.auth_context()) if self._certificates else "",
+        )
+        caller = await self._handler.authenticate(shown)
         await self._handler.authorize(caller, rpc.method)
         return caller

@@ -70,7 +70,7 @@ def test_a_public_host_is_a_name_alone(name: str) -> None:
         Hosts.of(parse_address("127.0.0.1:1"), [name])
 
 
-@pytest.mark.parametrize("known_by", [NONE, "users", "--management-token-file"])
+@pytest.mark.parametrize("known_by", [NONE, "users", "--management-token-file", "--grpc-mtls", "--trusted-proxy"])
 @pytest.mark.parametrize(
     ("doors", "named"),
     [

@@ -43,6 +43,22 @@ def test_the_token_of_the_config_file_goes_to_its_server_alone(environment: dict
     assert local.find(address="elsewhere:1", environment=environment) == Endpoint(address="elsewhere:1")
 
 
+def test_the_files_of_tls_are_those_of_the_server_that_is_named_with_them(environment: dict[str, str]) -> None:
+    folder = configure(environment, "server: file:1\nca: ca.pem\ncertificate: ~/ann.pem\nkey: ann.key\n").parent
+    found = local.find(environment=environment)
+    assert found == Endpoint(address="file:1", ca="ca.pem", certificate="~/ann.pem", key="ann.key")
+    assert local.find(address="elsewhere:1", environment=environment).tls() is None
+    for name in ("ca.pem", "ann.pem", "ann.key"):
+        (folder / name).write_text(name)
+    here = {name: str(folder / getattr(found, name).removeprefix("~/")) for name in ("ca", "certificate", "key")}
+    tls = Endpoint(address="file:1", **here).tls()
+    assert tls is not None
+    assert (tls.ca, tls.certificate, tls.key) == (b"ca.pem", b"ann.pem", b"ann.key")
+    (folder / "ann.key").unlink()
+    with pytest.raises(InvalidError, match=r"ann\.key, which the config file names, cannot be read: No such file"):
+        Endpoint(address="file:1", **here).tls()
+
+
 def test_a_local_plane_leaves_its_token_for_its_owner_alone(environment: dict[str, str]) -> None:
     path = local.write_token(9401, "secret", environment=environment)
     assert path == Path(environment["HOME"]) / ".local/state/headrace/9401.token"
@@ -90,7 +106,8 @@ def test_a_write_that_fails_leaves_no_half_written_file(
     [
         ("server: [", "cannot be read"),
         ("- server", "is not a mapping"),
-        ("sever: a:1", "'sever' is not known; there are 'server' and 'token'"),
+        ("sever: a:1", "'sever' is not known; there are 'server', 'token', 'ca', 'certificate' and 'key'"),
+        ("certificate: c.pem", "'certificate' and 'key' go together"),
         ("token: 7", "'token' is not text; put it in quotes"),
     ],
 )

@@ -27,7 +27,7 @@ from headrace.management import ManagementClient
 from headrace.rpcs.management import MANAGEMENT
 from headrace.rpcs.rpc import Rpc
 from headrace.security import bearer
-from headrace.server import Caller, Listener, ManagementHandler, ManagementService
+from headrace.server import Caller, Listener, ManagementHandler, ManagementService, Shown
 from headrace.testing import SeverableProxy
 from headrace.types import Facts, Fault, Phase, Role
 
@@ -54,10 +54,10 @@ class Handler:
         self.forbidden = False
         self.left = asyncio.Event()
 
-    async def authenticate(self, credential: str, peer: str) -> Caller:
-        if credential != "good":
+    async def authenticate(self, shown: Shown) -> Caller:
+        if shown.credential != "good":
             raise UnauthenticatedError("the token is not known; see HEADRACE_TOKEN")
-        return Caller(name="operator", peer=peer)
+        return Caller(name="operator", peer=shown.peer)
 
     async def authorize(self, caller: Caller, method: str) -> None:
         if self.forbidden:

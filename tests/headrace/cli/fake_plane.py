@@ -38,7 +38,7 @@ from headrace.api import (
     Workload,
 )
 from headrace.errors import ConflictError, HeadraceError, NotFoundError
-from headrace.types import AgentState, Facts, Phase, Role
+from headrace.types import AgentState, Facts, KnownBy, Phase, Role
 
 AT = datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)
 
@@ -221,11 +221,20 @@ class FakePlane:
         return tuple(self.variables)
 
     async def create_user(
-        self, name: str, role: Role, *, ttl_seconds: int = 0, description: str = ""
+        self,
+        name: str,
+        role: Role,
+        *,
+        ttl_seconds: int = 0,
+        description: str = "",
+        known_by: KnownBy | None = None,
+        subject: str = "",
     ) -> CreateUserResponse:
         expires_at = AT + timedelta(seconds=ttl_seconds) if ttl_seconds else None
-        self.users[name] = User(name=name, role=role, expires_at=expires_at, description=description)
-        return CreateUserResponse(user=self.users[name], token=f"hru_{name}.secret")
+        self.users[name] = User(
+            name=name, role=role, expires_at=expires_at, description=description, known_by=known_by, subject=subject
+        )
+        return CreateUserResponse(user=self.users[name], token="" if subject else f"hru_{name}.secret")
 
     async def list_users(self) -> tuple[User, ...]:
         return tuple(self.users.values())

@@ -463,6 +463,17 @@ def test_the_token_of_a_user_is_printed_once_and_alone(run: Run, plane: FakePlan
     assert run("user create bot --role emperor").code == Exit.USAGE
     assert run("user create bot").code == Exit.USAGE
     assert "secret" not in run("user list").out
+    ended = run("user create cem --role admin --certificate cem@example.com")
+    assert (ended.out, ended.code) == ("", Exit.DONE)
+    assert "user cem, role admin, known by certificate 'cem@example.com', good until it is revoked" in ended.err
+    run("user create web --role read --group web")
+    assert run("user create both --role read --header x --certificate x").code == Exit.USAGE
+    assert [line.split()[-5:-3] for line in run("user list").out.splitlines()[1:]] == [
+        ["2026-11-22T12:15:30Z", "token"],
+        ["-", "token"],
+        ["certificate", "cem@example.com"],
+        ["group", "web"],
+    ]
     assert run("user revoke ann").out == "user/ann revoked\n"
     assert plane.users["ann"].revoked
 

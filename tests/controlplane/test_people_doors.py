@@ -1,0 +1,233 @@
+"""The doors of people on a real plane: by certificate, by a proxy's word, and what is recorded of who it was."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from controlplane.identity.proxies import Proxies
+from controlplane.settings import Door, Settings
+from headrace import api, codec
+from headrace.errors import ForbiddenError, InvalidError, UnauthenticatedError, UnavailableError
+from headrace.management import ManagementClient
+from headrace.rpcs import MANAGEMENT
+from headrace.security import ClientTls, ServerTls
+from headrace.types import KnownBy, Role
+from tests.controlplane.conftest import Plane, Start, manifest
+from tests.servers import Nginx, free_port
+
+
+class Issuer:
+    """An authority of certificates that a test makes for itself."""
+
+    def __init__(self, name: str = "people") -> None:
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        own = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        self.certificate = _pem(own.sign(self._key, hashes.SHA256()))
+
+    def issue(self, name: str, *others: x509.GeneralName) -> tuple[bytes, bytes]:
+        """A certificate with this common name and these others, and its key, in PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+        if others:
+            builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return _pem(builder.sign(self._key, hashes.SHA256())), private
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
+        )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture(scope="module")
+def secure(issuer: Issuer) -> dict[str, Any]:
+    """Settings of a plane with a door for certificates, and how to trust it."""
+    certificate, key = issuer.issue("plane", x509.IPAddress(ip_address("127.0.0.1")))
+    return {
+        "tls": ServerTls(certificate=certificate, key=key),
+        "trust": ClientTls(ca=issuer.certificate),
+        "grpc_mtls": Door(address="127.0.0.1:0"),
+        "client_ca": issuer.certificate,
+    }
+
+
+def by_certificate(
+    plane: Plane, issuer: Issuer, shown: tuple[bytes, bytes] | None, token: str = ""
+) -> ManagementClient:
+    certificate, key = shown or (b"", b"")
+    assert plane.trust is not None
+    tls = ClientTls(ca=plane.trust.ca, certificate=certificate, key=key)
+    return ManagementClient(plane.running.ready.grpc_mtls, token, tls=tls)
+
+
+async def test_people_get_in_by_their_certificates_and_out_at_once(
+    start: Start, secure: dict[str, Any], issuer: Issuer
+) -> None:
+    async with start(**secure) as plane:
+        for name, subject in (("ann", "ann@example.com"), ("uri", "https://example.com/people/uri"), ("cem", "Cem")):
+            await plane.client.create_user(name, Role.EDIT, known_by=KnownBy.CERTIFICATE, subject=subject)
+        shown = {
+            "ann": issuer.issue("Ann", x509.RFC822Name("ann@example.com"), x509.UniformResourceIdentifier("urn:x")),
+            "uri": issuer.issue("Uri", x509.UniformResourceIdentifier("https://example.com/people/uri")),
+            "cem": issuer.issue("Cem"),
+        }
+        for name, certificate in shown.items():
+            async with by_certificate(plane, issuer, certificate) as client:
+                await client.apply_pipelines([manifest(name)])
+                (revision,) = await client.list_revisions(name)
+                assert (revision.author, revision.author_known_by) == (name, KnownBy.CERTIFICATE)
+                with pytest.raises(ForbiddenError, match=f"'{name}' has role 'edit', and create user needs 'admin'"):
+                    await client.create_user("eve", Role.ADMIN)
+                told = (await plane.events())[:2]
+                assert {event.kind: event.actor_known_by for event in told} == {
+                    "pipeline.applied": KnownBy.CERTIFICATE,
+                    "user.refused": KnownBy.CERTIFICATE,
+                }
+                assert {(event.actor, event.source) for event in told} == {(name, "127.0.0.1")}
+                await plane.client.revoke_user(name)
+                with pytest.raises(UnauthenticatedError, match=f"user '{name}', certificate .* was revoked"):
+                    await client.list_pipelines()
+
+
+async def test_a_certificate_of_nobody_or_of_another_authority_or_at_the_other_door_opens_nothing(
+    start: Start, secure: dict[str, Any], issuer: Issuer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with start(**secure) as plane:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of somebody else"))
+        await plane.client.create_user("ann", Role.ADMIN, known_by=KnownBy.CERTIFICATE, subject="ann")
+        ann = issuer.issue("ann")
+        async with by_certificate(plane, issuer, issuer.issue("eve")) as client:
+            with pytest.raises(UnauthenticatedError, match="certificate 'eve' is no user here"):
+                await client.list_pipelines()
+        for stolen in (Issuer().issue("ann"), None):
+            async with by_certificate(plane, issuer, stolen, plane.running.token) as client:
+                with pytest.raises(UnavailableError):
+                    await client.list_pipelines()
+        tls = ClientTls(ca=issuer.certificate, certificate=ann[0], key=ann[1])
+        async with ManagementClient(plane.running.ready.grpc, tls=tls) as client:
+            with pytest.raises(UnauthenticatedError, match="the management API needs a token"):
+                await client.list_pipelines()
+        async with by_certificate(plane, issuer, ann, plane.running.token) as client:
+            await client.create_token()
+        assert (await plane.events("token.created"))[0].actor_known_by is KnownBy.LOCAL
+
+
+async def call(plane: Plane, rpc: str, request: object, *headers: tuple[str, str]) -> Any:
+    """A call with these headers and no token."""
+    async with grpc.aio.insecure_channel(plane.running.ready.grpc) as channel:
+        data = await channel.unary_unary(MANAGEMENT[rpc].path)(codec.encode(request), metadata=headers)
+        return codec.decode(MANAGEMENT[rpc].response, data)
+
+
+async def test_a_trusted_proxy_says_who_it_is_and_anybody_else_is_not_believed(start: Start) -> None:
+    proxies = Proxies(networks=("127.0.0.0/8",), groups="x-forwarded-groups")
+    async with start(proxies=proxies) as plane:
+        await plane.client.create_user("web", Role.EDIT, known_by=KnownBy.GROUP, subject="web")
+        who = (("x-forwarded-user", "gus"), ("x-forwarded-groups", "staff,web"), ("x-forwarded-for", "203.0.113.9"))
+        await call(plane, "ApplyPipelines", api.ApplyPipelinesRequest(manifests=(manifest(),)), *who)
+        event = (await plane.events("pipeline.applied"))[0]
+        assert (event.actor, event.actor_known_by) == ("gus", KnownBy.HEADER)
+        assert event.source == "203.0.113.9 through 127.0.0.1"
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(plane, "ListPipelines", api.ListPipelinesRequest(), ("x-forwarded-user", "eve"))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    async with start(proxies=Proxies(networks=("10.0.0.0/8",))) as plane:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(plane, "ListPipelines", api.ListPipelinesRequest(), *who)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        kinds = [event.kind for event in await plane.events()][:2]
+        assert kinds == ["user.unauthenticated", "user.header_ignored"]
+
+
+def ingress(port: int, plane: int, login: int) -> str:
+    """As docs/operations.md shows it; a second server stands for the login proxy, which knows one token."""
+    return f"""
+  server {{
+    listen 127.0.0.1:{port} http2;
+    location / {{
+      auth_request /login;
+      auth_request_set $user $upstream_http_x_auth_request_user;
+      auth_request_set $groups $upstream_http_x_auth_request_groups;
+      grpc_set_header x-forwarded-user $user;
+      grpc_set_header x-forwarded-groups $groups;
+      grpc_set_header x-forwarded-for $proxy_add_x_forwarded_for;
+      grpc_set_header authorization "";
+      grpc_pass grpc://127.0.0.1:{plane};
+    }}
+    location = /login {{
+      internal;
+      proxy_pass http://127.0.0.1:{login}/oauth2/auth;
+      proxy_pass_request_body off;
+      proxy_set_header content-length "";
+    }}
+  }}
+  server {{
+    listen 127.0.0.1:{login};
+    if ($http_authorization != "Bearer of gus") {{ return 401; }}
+    add_header x-auth-request-user gus always;
+    add_header x-auth-request-groups staff,web always;
+    location / {{ return 202; }}
+  }}"""
+
+
+async def test_through_an_nginx_that_asks_for_a_login_it_is_whom_the_login_names(start: Start, tmp_path: Path) -> None:
+    async with start(proxies=Proxies(networks=("127.0.0.1/32",), groups="x-forwarded-groups")) as plane:
+        await plane.client.create_user("web", Role.EDIT, known_by=KnownBy.GROUP, subject="web")
+        port, own = free_port(), int(plane.running.ready.grpc.rpartition(":")[2])
+        with Nginx.installed(tmp_path / "nginx", ingress(port, own, free_port())):
+            async with ManagementClient(f"127.0.0.1:{port}", "of gus") as client:
+                await client.apply_pipelines([manifest()])
+                with pytest.raises(ForbiddenError, match="'gus' has role 'edit', and list users needs 'admin'"):
+                    await client.list_users()
+            async with ManagementClient(f"127.0.0.1:{port}", plane.running.token) as client:
+                with pytest.raises(UnauthenticatedError):
+                    await client.list_pipelines()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                spoofed = (("authorization", "Bearer of gus"), ("x-forwarded-user", "root"))
+                path = MANAGEMENT["ListUsers"].path
+                with pytest.raises(grpc.aio.AioRpcError, match="'gus' has role 'edit'"):
+                    await channel.unary_unary(path)(codec.encode(api.ListUsersRequest()), metadata=spoofed)
+        event = (await plane.events("pipeline.applied"))[0]
+        assert (event.actor, event.actor_known_by, event.source) == (
+            "gus",
+            KnownBy.HEADER,
+            "127.0.0.1 through 127.0.0.1",
+        )
+
+
+def test_settings_that_are_half_a_door_are_refused(data_dir: Any, secure: dict[str, Any]) -> None:
+    door, authority = secure["grpc_mtls"], secure["client_ca"]
+    for more in ({"grpc_mtls": door}, {"client_ca": authority}):
+        with pytest.raises(InvalidError, match="need both --grpc-mtls and --client-ca"):
+            Settings(data_dir=data_dir, **more)
+    with pytest.raises(InvalidError, match="--grpc-mtls needs a certificate of the server too"):
+        Settings(data_dir=data_dir, grpc_mtls=door, client_ca=authority)
