@@ -17,6 +17,7 @@ from pathlib import Path
 
 from controlplane.app import opened, serve
 from controlplane.fleet.lifecycle import Timings
+from controlplane.identity.cluster import ClusterAddress
 from controlplane.identity.proxies import USER_HEADER, Proxies
 from controlplane.identity.scope import read_networks
 from controlplane.metrics import DEFAULT, NONE, STORES
@@ -133,6 +134,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         grpc_mtls=Door(address=options.grpc_mtls) if options.grpc_mtls else None,
         client_ca=_read(options.client_ca) if options.client_ca else b"",
         proxies=_proxies(options),
+        cluster=ClusterAddress.of_this_pod() if options.kubernetes_identity else None,
         ca_cert=options.ca_cert,
         ca_key=options.ca_key,
         certificate_s=options.certificate_lifetime,
@@ -238,6 +240,11 @@ def _parser() -> argparse.ArgumentParser:
         "--identity-header", default="", metavar="NAME", help="where it says so (default: x-forwarded-user)"
     )
     command.add_argument("--groups-header", default="", metavar="NAME", help="where it says their groups, by commas")
+    command.add_argument(
+        "--kubernetes-identity",
+        action="store_true",
+        help="people are known by the tokens of the cluster that this runs in, with roles by its RBAC",
+    )
     command.add_argument(
         "--ca-cert", type=Path, metavar="FILE", help="authority of agents' certificates (default: in the data folder)"
     )

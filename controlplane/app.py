@@ -17,7 +17,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +35,7 @@ from controlplane.hosts import Hosts, check_people
 from controlplane.http import HttpDoor
 from controlplane.identity import Authorities, Authority, Claims, Enrolment, People, Tokens, Users
 from controlplane.identity.authority_files import AuthorityFiles, Folder, Given
+from controlplane.identity.cluster import Cluster
 from controlplane.identity.possession import Possession
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
@@ -113,8 +114,8 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
     """A control plane that serves for as long as the block lasts; enter and leave it in one task."""
     stop = stop or Stop()
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with opened(settings.state_url) as store, _metrics(settings) as metric_store:
-        parts = _Parts(settings, store, metric_store)
+    async with opened(settings.state_url) as store, _metrics(settings) as metric_store, _cluster(settings) as cluster:
+        parts = _Parts(settings, store, metric_store, cluster)
         if parts.authorities is not None:
             await parts.authorities.start()
         async with store.read() as reader:
@@ -148,10 +149,24 @@ async def _metrics(settings: Settings) -> AsyncIterator[MetricStore | None]:
         await store.close()
 
 
+@asynccontextmanager
+async def _cluster(settings: Settings) -> AsyncIterator[Cluster | None]:
+    """The Kubernetes cluster that people are known by, for as long as the block lasts."""
+    if settings.cluster is None:
+        yield None
+        return
+    from controlplane.kubernetes_reviews import KubernetesReviews
+
+    async with aclosing(KubernetesReviews(settings.cluster)) as reviews:
+        yield Cluster(reviews, monotonic=time.monotonic)
+
+
 class _Parts:
     """Everything, built in the order in which it is needed."""
 
-    def __init__(self, settings: Settings, store: Store, metric_store: MetricStore | None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, metric_store: MetricStore | None, cluster: Cluster | None
+    ) -> None:
         def clock() -> datetime:
             return datetime.now(UTC)
 
@@ -260,6 +275,7 @@ class _Parts:
                 owner=owner,
                 hosts=Hosts.of(parse_address(settings.grpc.address), settings.public_hosts),
                 proxies=settings.proxies,
+                cluster=cluster,
                 clock=clock,
             ),
             about=About(

@@ -70,7 +70,7 @@ def check_people(doors: Mapping[str, Address], *, known_by: Iterable[str]) -> No
             )
 
 
-_WAYS = "--management-token-file, --grpc-mtls with --client-ca, or --trusted-proxy"
+_WAYS = "--management-token-file, --grpc-mtls with --client-ca, --trusted-proxy, or --kubernetes-identity"
 
 
 def _is_address(name: str) -> bool:

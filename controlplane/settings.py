@@ -9,6 +9,7 @@ from typing import Literal
 
 from controlplane import guard
 from controlplane.fleet.lifecycle import Timings
+from controlplane.identity.cluster import ClusterAddress
 from controlplane.identity.proxies import Proxies
 from controlplane.metrics import DEFAULT
 from controlplane.metrics.cleaning import DEFAULT_LABELS, check_labels
@@ -59,6 +60,8 @@ class Settings:
     """PEM: the authorities of people's certificates."""
     proxies: Proxies = field(default_factory=Proxies)
     """Who may say in a header who calls the management API."""
+    cluster: ClusterAddress | None = None
+    """The Kubernetes cluster that people are known by."""
     management_token: str = ""
     """Empty: a fresh one at each start."""
     secrets_key: Path | None = None
@@ -107,6 +110,7 @@ class Settings:
             "--management-token-file": self.management_token,
             "--grpc-mtls": self.grpc_mtls,
             "--trusted-proxy": self.proxies.networks,
+            "--kubernetes-identity": self.cluster,
         }
         return tuple(flag for flag, given in ways.items() if given)
 

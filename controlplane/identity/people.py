@@ -13,13 +13,14 @@ from datetime import datetime
 
 from controlplane.attribution import Attribution
 from controlplane.hosts import Hosts
+from controlplane.identity.cluster import Cluster
 from controlplane.identity.proxies import Proxies, check_name
 from controlplane.identity.scope import source_of
 from controlplane.identity.secret import Kind
 from controlplane.identity.throttle import FAILURES, Throttle
 from controlplane.identity.users import Users
 from controlplane.state.store import Store
-from headrace.errors import OverloadedError, UnauthenticatedError
+from headrace.errors import OverloadedError, UnauthenticatedError, UnavailableError
 from headrace.server import Caller, Shown
 from headrace.types import KnownBy, Role, Severity
 
@@ -36,6 +37,7 @@ class People:
         owner: str,
         hosts: Hosts,
         proxies: Proxies,
+        cluster: Cluster | None = None,
         clock: Callable[[], datetime],
     ) -> None:
         """`token` is the plane's own, which the account of its `owner` alone can read."""
@@ -45,16 +47,20 @@ class People:
         self._owner = owner
         self._hosts = hosts
         self._proxies = proxies
+        self._cluster = cluster
         self._clock = clock
         self._refusals = Throttle()
         self._strangers = Throttle()
 
     async def known(self, shown: Shown) -> Caller:
-        """Whoever makes this call. Raises UnauthenticatedError, and OverloadedError after many of those."""
+        """Whoever makes this call.
+
+        Raises UnauthenticatedError, OverloadedError after many of those, UnavailableError when the cluster is silent.
+        """
         source = source_of(shown.peer)
         wait = self._refusals.wait(source, self._clock())
         try:
-            return await self._known(shown, source)
+            return await self._known(shown, source, waiting=wait > 0)
         except UnauthenticatedError as error:
             if wait:
                 raise OverloadedError(
@@ -64,12 +70,12 @@ class People:
             await self._record("user.unauthenticated", error.message, source, self._refusals)
             raise
 
-    async def _known(self, shown: Shown, source: str) -> Caller:
+    async def _known(self, shown: Shown, source: str, *, waiting: bool) -> Caller:
         origins = [value for key, value in shown.headers if key == "origin"]
         if not all(map(self._hosts.takes_origin, origins)):
             raise UnauthenticatedError("a web page from elsewhere may not use the management API")
         if shown.credential:
-            return await self._by_token(shown, source)
+            return await self._by_token(shown, source, waiting=waiting)
         if self._proxies.networks and self._proxies.named(shown.headers):
             if source not in self._proxies:
                 await self._record("user.header_ignored", _IGNORED.format(source), source, self._strangers)
@@ -84,12 +90,19 @@ class People:
             nothing = f"the proxy at {source} says nothing of who calls in {self._proxies.user}, and there is no token"
         raise UnauthenticatedError(f"{nothing}; {_WHERE}")
 
-    async def _by_token(self, shown: Shown, source: str) -> Caller:
+    async def _by_token(self, shown: Shown, source: str, *, waiting: bool) -> Caller:
         if shown.credential.startswith(f"{Kind.USER.value}_"):
             name, role = await self._users.known_by(shown.credential)
             return _caller(shown, name, role, KnownBy.TOKEN, source)
         if hmac.compare_digest(shown.credential.encode(), self._token):
             return _caller(shown, self._owner, Role.ADMIN, KnownBy.LOCAL, source)
+        if self._cluster is not None:
+            try:
+                name, role = await self._cluster.known_by(shown.credential, waiting=waiting)
+            except UnavailableError as error:
+                await self._record("user.unauthenticated", error.message, source, self._strangers)
+                raise
+            return _caller(shown, name, role, KnownBy.KUBERNETES, source)
         raise UnauthenticatedError(f"the management token is wrong; {_WHERE}")
 
     async def _by_header(self, shown: Shown, source: str) -> Caller:
