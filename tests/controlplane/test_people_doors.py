@@ -14,7 +14,7 @@ from controlplane.settings import Door, Settings
 from headrace import api, codec
 from headrace.errors import ForbiddenError, InvalidError, UnauthenticatedError, UnavailableError
 from headrace.management import ManagementClient
-from headrace.rpcs import MANAGEMENT
+from headrace.rpcs.management import MANAGEMENT
 from headrace.security import ClientTls, ServerTls
 from headrace.types import KnownBy, Role
 from tests.certificates import LOOPBACK, Issuer

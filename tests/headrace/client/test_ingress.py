@@ -13,7 +13,7 @@ import pytest
 from headrace.connection import Connection
 from headrace.errors import UnavailableError
 from headrace.messages import PutBlobRequest
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from headrace.security import ClientTls
 from headrace.testing import FakeAgent, FakeControlPlane
 from headrace.types import Observed
