@@ -1,7 +1,7 @@
 """Just enough of an HTTP/1.1 client: one request at a time on an asyncio stream, answers bounded or piece by piece."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 MAX_BODY = 65536
@@ -41,7 +41,9 @@ class Connection:
         keep = whole and version == "HTTP/1.1" and fields.get("connection", "").lower() != "close"
         return Response(status, answer, keep)
 
-    async def stream(self, method: str, uri: str, headers: list[tuple[str, str]]) -> tuple[int, AsyncIterator[bytes]]:
+    async def stream(
+        self, method: str, uri: str, headers: list[tuple[str, str]]
+    ) -> tuple[int, AsyncGenerator[bytes, None]]:
         """Send a request; the status, and the body of the answer as it comes. The connection is then of no more use."""
         status, fields, _ = await self._ask(method, uri, headers, b"")
         return status, self._pieces("chunked" in fields.get("transfer-encoding", "").lower())
@@ -103,7 +105,7 @@ class Connection:
             return await self._reader.readexactly(max(0, length)), True
         return await self._reader.read(self._max_body), False
 
-    async def _pieces(self, chunked: bool) -> AsyncIterator[bytes]:
+    async def _pieces(self, chunked: bool) -> AsyncGenerator[bytes, None]:
         if not chunked:
             while data := await self._reader.read(65536):
                 yield data

@@ -7,7 +7,7 @@ Used by the filter `kubernetes` and the input `kubernetes_events`. The token is 
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,9 @@ class Server:
     async def stream(self, uri: str) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """The status and, piece by piece, the body of an answer that goes on. Raises as `get`."""
         async with self._connection() as connection:
-            yield await connection.stream("GET", uri, self._headers())
+            status, pieces = await connection.stream("GET", uri, self._headers())
+            async with aclosing(pieces):
+                yield status, pieces
 
     def _headers(self) -> Headers:
         return [("Host", str(self)), ("User-Agent", "Fluent-Bit"), ("Connection", "close"), *self._token.headers()]

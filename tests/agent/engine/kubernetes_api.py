@@ -1,7 +1,7 @@
 """A Kubernetes API server, or a kubelet, for tests: answers from a table, and keeps what it was asked.
 
-An answer is an object, a status, or a list of watch events that are streamed before the connection stays open; `hold`
-makes every answer wait until it is set again.
+An answer is an object, a status, a watch, or a list of them, of which each is given once and the last for good. What is
+watched has `?watch` after its path. `hold` makes every answer wait until it is set again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
-Answer: TypeAlias = "dict[str, Any] | int | Watch"
+Answer: TypeAlias = "dict[str, Any] | int | Watch | list[Any]"
 
 CONTAINER_ID = "0123456789abcdef" * 4
 
@@ -88,29 +88,35 @@ class FakeKubernetes:
         assert task is not None
         self._tasks.add(task)
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            path = urlsplit(head[0].split(" ")[1])
-            fields = dict(line.split(": ", 1) for line in head[1:] if line)
-            self.asked.append((path.path, dict(parse_qsl(path.query))))
-            self.tokens.append(fields.get("Authorization", ""))
-            await self.hold.wait()
-            query = dict(parse_qsl(path.query))
-            answer = self.answers.get(path.path + ("?watch" if "watch" in query else ""), 404)
-            if isinstance(answer, list):
-                answer = answer.pop(0) if len(answer) > 1 else answer[0]
-            if isinstance(answer, Watch):
-                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                await answer.run(writer)
-            else:
-                status = answer if isinstance(answer, int) else 200
-                body = b"{}" if isinstance(answer, int) else json.dumps(answer).encode()
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
-            await writer.drain()
+            while await self._answer(reader, writer):
+                pass
         except (EOFError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self._tasks.discard(task)
             writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request; whether another may follow."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        path = urlsplit(head[0].split(" ")[1])
+        query = dict(parse_qsl(path.query))
+        fields = dict(line.split(": ", 1) for line in head[1:] if line)
+        self.asked.append((path.path, query))
+        self.tokens.append(fields.get("Authorization", ""))
+        await self.hold.wait()
+        answer = self.answers.get(path.path + ("?watch" if "watch" in query else ""), 404)
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if isinstance(answer, Watch):
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            await answer.run(writer)
+        else:
+            status = answer if isinstance(answer, int) else 200
+            body = b"{}" if isinstance(answer, int) else json.dumps(answer).encode()
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        await writer.drain()
+        return fields.get("Connection", "").lower() != "close"
 
 
 def pod(name: str, namespace: str = "shop", **annotations: str) -> dict[str, Any]:

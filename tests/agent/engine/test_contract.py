@@ -42,6 +42,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "type_converter": {"str_key": "a b int"},
     "exec": {"command": "echo x"},
     "netif": {"interface": "lo"},
+    "kubernetes": {"kube_url": "http://127.0.0.1:9"},
+    "kubernetes_events": {"kube_url": "http://127.0.0.1:9"},
     "multiline": {"multiline.parser": "java"},
     "checklist": {"file": __file__, "record": "found true"},
     "sampling": {"type": "tail"},

@@ -95,6 +95,6 @@ class ExportReader:
         if known == "__CURSOR":
             entry.cursor = text
         elif known == "__REALTIME_TIMESTAMP":
-            entry.time = int(text) * 1000
+            entry.time = int(text) * 1000 if text.isascii() and text.isdigit() else 0
         elif not known.startswith("__"):
             entry.fields.append((known, text))

@@ -55,6 +55,16 @@ def test_entries_are_the_same_however_their_bytes_come(cuts: list[int]) -> None:
     assert len(found) == 3
 
 
+@given(
+    st.lists(
+        st.sampled_from([b"A=1\n", b"\n", b"B\n", b"\x02\0\0\0\0\0\0\0", b"__REALTIME_TIMESTAMP=x\n", b"xy\n", b"="])
+    )
+)
+def test_nonsense_gives_entries_or_none(parts: list[bytes]) -> None:
+    for found in ExportReader().feed(b"".join(parts)):
+        assert found.fields
+
+
 @pytest.mark.parametrize("size", [LONGEST, LONGEST + 1, 3 * LONGEST])
 @pytest.mark.parametrize("form", ["line", "length"])
 @pytest.mark.parametrize("piece", [1000, 1 << 20])
