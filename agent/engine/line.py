@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.engine.buffer import InputBuffer, Ticket
+from agent.engine.logs import ROOT as LOG
 from agent.engine.plugin import Held, Wait
 from agent.engine.record import Batch
 from agent.engine.tracing import Look
@@ -42,6 +43,10 @@ class Line:
         self.task: asyncio.Task[None] | None = None
         """Runs while somebody stands in line."""
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._jobs
+
     def take(self, way: Iterator[Batch | Wait], *tickets: Ticket, size: int, look: Look | None = None) -> None:
         """Let a batch go its way, in this turn if nobody stands in line and it has nothing to wait for."""
         job = _Job(way, tickets, look, size)
@@ -57,16 +62,19 @@ class Line:
             self.task = self._start(self._work())
 
     async def finish(self) -> None:
-        """Let everybody go on now."""
+        """Let everybody go on now. Records that a filter fails on are not acknowledged."""
         await asyncio.sleep(0)  # a task that is new has begun
         if self.task is not None:
             self.task.cancel()
             await asyncio.wait([self.task])
         for job in list(self._jobs):
-            wait = job.wait or self._go(job)
-            while wait is not None:
-                wait.close()
-                wait = self._go(job)
+            try:
+                wait = job.wait or self._go(job)
+                while wait is not None:
+                    wait.close()
+                    wait = self._go(job)
+            except Exception:
+                LOG.exception("[engine] records of %s that stood in line are not delivered", self._buffer.source)
             self._leave(job)
 
     async def _work(self) -> None:

@@ -70,7 +70,7 @@ class Pipeline:
     def _lines(self) -> list[Line]:
         """The lines that somebody stands in."""
         parts = [part for part in [*self.parts.inputs, *self.retiring] if isinstance(part, InputPart)]
-        return [part.line for part in parts if part.line is not None and part.line.task is not None]
+        return [part.line for part in parts if part.line is not None and not part.line.is_empty]
 
     @property
     def unaccounted(self) -> int | None:
@@ -118,9 +118,9 @@ class Pipeline:
                 self._start_input(starting)
         still_used = parts.all()
         gone = [part for part in old.all() if isinstance(part, FilterPart) and part not in still_used]
-        if self._lines:
+        if waiting := [line.task for line in self._lines if line.task]:
             self._leaving_filters += gone
-            self._retire("filters", self._retire_filters(gone, [line.task for line in self._lines if line.task]))
+            self._retire("filters", self._retire_filters(gone, waiting))
         else:
             for part in gone:
                 await part.plugin.close()
@@ -188,8 +188,8 @@ class Pipeline:
         outputs = [part for part in everything if isinstance(part, OutputPart)]
         await self._end_tasks([self._flusher, *(part.task for part in inputs if part.task)])
         deadline = asyncio.get_running_loop().time() + self.service.grace
-        if self._lines:
-            await asyncio.wait([line.task for line in self._lines if line.task], timeout=self.service.grace / 2)
+        if waiting := [line.task for line in self._lines if line.task]:
+            await asyncio.wait(waiting, timeout=self.service.grace / 2)
         for line in self._lines:
             await line.finish()
         filters = [*self.parts.filters, *self._leaving_filters, *(own for part in inputs for own in part.processors)]

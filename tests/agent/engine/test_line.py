@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeAlias
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from agent.engine.buffer import Chunk, InputBuffer, Ticket
 from agent.engine.config import BOOLEAN, option
+from agent.engine.line import Line
 from agent.engine.plugin import Context, Emit, Wait
 from agent.engine.record import Batch
 from agent.engine.registry import Registry, filters
@@ -64,6 +69,52 @@ def _cued(monkeypatch: pytest.MonkeyPatch) -> None:
     spare.register("cued", CuedConfig)(Cued)
     monkeypatch.setattr(filters, "_plugins", {**filters._plugins, **spare._plugins})
     monkeypatch.setattr(Cued, "instances", [])
+
+
+Plan: TypeAlias = "list[list[int]]"
+"""For each batch: how many turns each of its waits takes, before a record each; 0 is a record without a wait."""
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=6), st.integers(0, 12))
+def test_whatever_is_waited_for_and_whenever_it_is_finished_all_go_in_order(plan: Plan, turns: int) -> None:
+    asyncio.run(_go_in_order(plan, turns))
+
+
+async def _go_in_order(plan: Plan, turns: int) -> None:
+    sent: list[Chunk] = []
+    buffer = InputBuffer("i", send=sent.append, dirty=lambda: None)
+    async with asyncio.TaskGroup() as tasks:
+        line = Line(buffer, lambda work: tasks.create_task(work, name="line"))
+        acks: list[int] = []
+
+        def way(number: int, steps: list[int]) -> Iterator[Batch | Wait]:
+            for step, wait in enumerate(steps):
+                if wait:
+                    yield _turns(wait)
+                yield Batch("t", [0], [{"at": [number, step]}], None, 1)
+
+        for number, steps in enumerate(plan):
+            ticket = Ticket(partial(acks.append, number))
+            line.take(way(number, steps), ticket, size=10)
+            ticket.release()
+            for _ in range(number % 2):
+                await asyncio.sleep(0)
+        await _turns(turns)
+        await line.finish()
+    buffer.flush()
+    records = [record["at"] for chunk in sent for record in chunk.load().records]
+    assert records == [[number, step] for number, steps in enumerate(plan) for step in range(len(steps))]
+    assert acks == [number for number, steps in enumerate(plan) if not steps]
+    for chunk in sent:
+        buffer.settle(chunk)
+    assert sorted(acks) == list(range(len(plan)))
+    assert (buffer.memory, buffer.is_idle.is_set(), line.task) == (0, True, None)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 TEXT = """

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from random import Random
 
@@ -15,7 +14,7 @@ from agent.engine.registry import inputs
 from headrace.config import ConfigError
 from tests.agent.engine.conftest import EngineKit, PluginKit, Sink, running_input
 from tests.processes import eventually
-from tests.servers import find, free_port
+from tests.servers import free_port, self_signed
 
 PIPELINE = """
 service: {{flush: 0.05, grace: 1}}
@@ -243,14 +242,3 @@ async def test_tls_files_that_cannot_be_used_are_named(plugins: PluginKit, tmp_p
     plugin = plugins.make(inputs, "tcp", port=0, tls=True, tls__crt_file="no.crt", tls__key_file="no.key")
     with pytest.raises(PluginError, match=r"TLS cannot be set up with no\.crt, no\.key: .*No such file"):
         await plugin.open()
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    certificate, key = folder / "c.pem", folder / "k.pem"
-    command = [
-        *(str(find("openssl", "openssl", Path("/usr/bin"))), "req", "-x509", "-newkey", "ec"),
-        *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-        *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from agent.engine.registry import filters
 from tests.agent.engine.conftest import Emitted, EngineKit, PluginKit
 from tests.agent.engine.kubernetes_api import CONTAINER_ID, FakeKubernetes, file_name, pod
 from tests.processes import eventually
+from tests.servers import self_signed
 
 PREFIX = "kube.var.log.containers."
 LOG = PluginLog("filter", "kubernetes", "kubernetes.0")
@@ -266,6 +268,28 @@ async def test_an_answer_that_is_too_large_is_told(api: FakeKubernetes, caplog: 
     await one.fetch(WEB)
     assert one.pod(WEB) is None
     assert "the answer is no JSON, or larger than buffer_size" in caplog.text
+
+
+async def test_over_tls_the_server_must_be_trusted_and_its_name_too_if_wanted(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    trusting = {"kube_ca_file": str(certificate)}
+    async with FakeKubernetes().listening(context) as api:
+        api.answers["/api/v1/namespaces/shop/pods/web-1"] = pod("web-1")
+        for server, hostname, is_found in (
+            ({}, False, False),
+            ({"tls_verify": False}, False, True),
+            (trusting, False, True),
+            (trusting, True, False),
+            (trusting | {"tls_vhost": "localhost"}, True, True),
+        ):
+            url = f"https://127.0.0.1:{api.port}"
+            options: Any = KubernetesOptions(kube_url=url, kube_token_file="/none", **server)
+            one = Source(KubernetesConfig(server=options, tls_verify_hostname=hostname), LOG, Clock())
+            one.open()
+            await one.fetch(WEB)
+            assert (one.pod(WEB) is not None) is is_found, (server, hostname)
 
 
 async def test_in_a_pod_names_are_looked_up_until_they_are_found(
