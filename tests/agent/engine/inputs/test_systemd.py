@@ -7,6 +7,7 @@ import itertools
 import os
 import sqlite3
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -280,3 +281,28 @@ async def test_a_real_journalctl_takes_the_flags_and_the_filters(
     (record,) = sink.records
     assert record == {"MESSAGE": "raw \x01\n", "Y": "2", "_COMM": "c", "_BOOT_ID": "0123456789abcdef0123456789abcdef"}
     assert sink.batches[0].times == [1_772_359_203_000_000_000]
+
+
+@pytest.mark.soak
+def test_an_engine_that_is_killed_again_and_again_loses_no_entry(kit: EngineKit, journal: Journal) -> None:
+    text = f"""
+        service: {{flush: 0.05}}
+        pipeline:
+          inputs:
+            - {{name: systemd, tag: j, path: {journal.folder}, db: cursor.db, max_entries: 7}}
+          outputs:
+            - {{name: file, match: j, file: out, format: template, template: '{{MESSAGE}}'}}
+        """
+    chance, count = Random(1), 0
+    for kill in range(10):
+        journal.write(*({"MESSAGE": str(number)} for number in range(count, count + 100)))
+        count += 100
+        with kit.child(text, name=f"engine{kill}") as engine:
+            enough = len(kit.lines("out")) + chance.randrange(1, 100)
+            engine.wait_for(lambda: len(kit.lines("out")) >= enough)  # noqa: B023  # at once
+            engine.kill()
+    with kit.child(text) as engine:
+        engine.wait_for(lambda: str(count - 1) in kit.lines("out"))
+    found = list(map(int, kit.lines("out")))
+    assert set(found) == set(range(count))
+    print(f"{count} entries, 10 kills as soon as some are written: none lost, {len(found) - count} twice")
