@@ -41,7 +41,7 @@ REFUSED: Mapping[str, frozenset[str]] = {
         }
     ),
     "filter": frozenset({"log_suppress_interval"}),
-    "output": frozenset({"log_suppress_interval", "storage.total_limit_size"}),
+    "output": frozenset({"log_suppress_interval"}),
 }
 """Properties of every instance of a kind that Fluent Bit knows and this engine does not implement."""
 

@@ -25,6 +25,9 @@ class Delivery:
     `name` is the output's instance name; a chunk is settled under it. `flows` counts by input what was delivered.
     `prepare` makes what is written of a copy of what the chunk holds. While draining, failed chunks are tried again
     every second and not given up: hurried tries do not count, and what is left at the end can be kept.
+
+    Of chunks on disk no more wait than have `total_limit` bytes there (0 is any number): the oldest is dropped for the
+    newest, and counted, unless it is being written.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Delivery:
         schedule: Callable[[], RetrySchedule],
         rng: Random,
         prepare: Callable[[Batch], Batch] | None = None,
+        total_limit: int = 0,
     ) -> None:
         self.name = name
         self.output = output
@@ -53,6 +57,8 @@ class Delivery:
         self._schedule = schedule
         self._rng = rng
         self._prepare = prepare
+        self._total_limit = total_limit
+        self._on_disk: dict[Chunk, int] = {}
         self._queue: deque[Chunk] = deque()
         self._ready = asyncio.Event()
         self._writing: set[Chunk] = set()
@@ -71,6 +77,9 @@ class Delivery:
         self._queue.append(chunk)
         self._ready.set()
         self.is_idle.clear()
+        if self._total_limit and chunk.file is not None and chunk not in self._on_disk:
+            self._on_disk[chunk] = chunk.file.size()
+            self._make_room()
 
     async def run(self) -> None:
         """Write chunks until cancelled. A write under way when that happens counts as not done."""
@@ -112,6 +121,31 @@ class Delivery:
         while self._queue:
             self._drop(self._queue.popleft())
         return records
+
+    def _make_room(self) -> None:
+        for chunk in sorted(self._on_disk, key=lambda chunk: chunk.number):
+            if (total := sum(self._on_disk.values())) <= self._total_limit:
+                return
+            if chunk not in self._writing:
+                self._drop(chunk, total)
+
+    def _drop(self, chunk: Chunk, total: int) -> None:
+        self._log.error(
+            "%d records of %s are dropped: %d bytes wait on disk, and storage.total_limit_size is %d",
+            chunk.count,
+            chunk.buffer.source,
+            total,
+            self._total_limit,
+        )
+        timer = self._waiting.pop(chunk, None)
+        if timer is not None:
+            timer.cancel()
+        else:
+            self._queue.remove(chunk)
+        self.metrics.dropped_records += chunk.count
+        for look in chunk.looks:
+            look.delivered(self.name, Result.ERROR)
+        self._settle(chunk)
 
     async def _write(self, chunk: Chunk) -> Result:
         try:
@@ -175,6 +209,7 @@ class Delivery:
 
     def _settle(self, chunk: Chunk) -> None:
         self._retries.pop(chunk, None)
+        self._on_disk.pop(chunk, None)
         try:
             chunk.settle(self.name)
         except OSError as error:  # the records are delivered; at worst they are again after a restart

@@ -301,6 +301,7 @@ class Pipeline:
             retry_limit=part.retry_limit,
             schedule=lambda: self.service.schedule,
             rng=self._rng,
+            total_limit=part.settings.total_limit_size,
             prepare=(lambda batch: processed(batch, part.processors)) if part.processors else None,
         )
         workers = max(1, part.settings.workers)

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
+from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, Kind, option
 from agent.engine.logs import LEVELS, PluginLog
 from agent.engine.metrics import Sample
 from agent.engine.multiline import MultilineParser
@@ -20,6 +20,7 @@ from agent.engine.parser import Parser
 from agent.engine.parsers.table import ParserTable
 from agent.engine.record import Batch
 from agent.engine.resources import Resources
+from headrace.config import parse_size
 
 Ack = Callable[[], None]
 Wait: TypeAlias = Coroutine[Any, Any, None]
@@ -67,6 +68,9 @@ class Result(Enum):
     ERROR = "error"
 
 
+LIMIT = Kind("size", lambda text: 0 if text.strip().lower() == "off" else parse_size(text))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSettings:
     """What every input takes, whatever its plugin."""
@@ -103,6 +107,9 @@ class OutputSettings:
     alias: str | None = option(STRING, help="name of this instance in logs and metrics")
     log_level: str | None = option(STRING, choices=LEVELS, help="log level of this instance")
     retry_limit: str = option(STRING, "1", help="retries before a chunk is dropped: a number, no_limits or no_retries")
+    total_limit_size: int = option(
+        LIMIT, 0, name="storage.total_limit_size", help="bytes of chunks on disk that may wait; the oldest are dropped"
+    )
     workers: int = option(INTEGER, 1, help="writes that may be under way at once; 0 counts as 1")
 
 

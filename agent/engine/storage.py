@@ -53,6 +53,13 @@ class ChunkFile:
             raise ValueError("it has no header")
         return batch, done
 
+    def size(self) -> int:
+        """Bytes on disk; 0 where it is not there."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def remove(self) -> None:
         """The chunk is settled."""
         self.path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,6 +16,7 @@ from agent.engine.metrics import Accounts, OutputMetrics
 from agent.engine.plugin import Result
 from agent.engine.record import Batch
 from agent.engine.retry import UNLIMITED, RetrySchedule
+from agent.engine.storage import ChunkStore
 from tests.processes import eventually
 
 
@@ -47,7 +49,7 @@ class Now(RetrySchedule):
         return 0
 
 
-def make(output: Scripted, *, retry_limit: int = 1) -> Delivery:
+def make(output: Scripted, *, retry_limit: int = 1, total_limit: int = 0) -> Delivery:
     log = PluginLog("output", "scripted", "out")
     rng = Random(1)
     return Delivery(
@@ -60,16 +62,22 @@ def make(output: Scripted, *, retry_limit: int = 1) -> Delivery:
         retry_limit=retry_limit,
         schedule=lambda: Now(),
         rng=rng,
+        total_limit=total_limit,
     )
 
 
-def offer(to: Delivery, *numbers: int, ack: Callable[[int], None] = lambda _number: None) -> None:
+def offer(
+    to: Delivery,
+    *numbers: int,
+    ack: Callable[[int], None] = lambda _number: None,
+    store: ChunkStore | None = None,
+) -> None:
     def send(chunk: Chunk) -> None:
         chunk.waiting = {to.name}
         to.offer(chunk)
 
     for number in numbers:
-        buffer = InputBuffer("in", send=send, dirty=lambda: None)
+        buffer = InputBuffer("in", send=send, dirty=lambda: None, store=store, durable=store is not None)
         ticket = Ticket(lambda number=number: ack(number))
         buffer.append(Batch("t", [1], [{"n": number}], None, 10), ticket)
         ticket.release()
@@ -200,3 +208,43 @@ async def test_two_workers_write_at_the_same_time() -> None:
         output.gate.set()
         await to.is_idle.wait()
     assert sorted(output.written) == [1, 2, 3]
+
+
+async def test_the_oldest_chunks_on_disk_go_when_more_wait_than_the_limit_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, output = ChunkStore(tmp_path), Scripted()
+    store.file("probe", 0).create(Batch("t", [1], [{"n": 1}], None, 10))
+    (probe,) = store.backlog()
+    to = make(output, total_limit=3 * probe.size())
+    probe.remove()
+    output.gate.clear()
+    async with running(to):
+        offer(to, 1, store=store)
+        await eventually(lambda: to.busy == 1 and not to._queue, what="the first chunk is being written")
+        offer(to, 2, 3, 4, 5, store=store)
+        assert [file.load()[0].records[0]["n"] for file in store.backlog()] == [1, 4, 5]
+        offer(to, 6)
+        output.gate.set()
+        await to.is_idle.wait()
+    assert output.written == [1, 4, 5, 6], "what is in memory is not counted"
+    assert (to.metrics.dropped_records, to.metrics.proc_records) == (2, 4)
+    assert "1 records of in are dropped" in caplog.text
+    assert list(store.backlog()) == []
+
+
+async def test_a_chunk_that_waits_for_its_retry_can_be_dropped_and_one_alone_above_the_limit_is(tmp_path: Path) -> None:
+    store, output = ChunkStore(tmp_path), Scripted(Result.RETRY)
+    to = make(output, retry_limit=UNLIMITED, total_limit=1)
+    to._schedule = lambda: RetrySchedule(base=1000, cap=2000)
+    async with running(to):
+        offer(to, 1, store=store)
+        await to.is_idle.wait()
+        assert (output.written, to.metrics.dropped_records) == ([], 1)
+        to._total_limit = 100
+        offer(to, 2, store=store)
+        await eventually(lambda: to.metrics.retries == 1, what="the chunk waits for its retry")
+        offer(to, 3, store=store)
+        await to.is_idle.wait()
+    assert output.written == [2, 3]
+    assert to.metrics.dropped_records == 2
