@@ -21,7 +21,16 @@ from agent.engine.http_client import Response
 from agent.engine.plugin import Context, Result
 from agent.engine.record import NANOSECONDS, Batch, Record
 from agent.engine.template import Template, template
-from agent.engine.upstream import ConnectionOptions, Headers, HttpUpstream, Upstream, check_headers, gzipped
+from agent.engine.upstream import (
+    AWS_REFUSED,
+    REFUSED,
+    ConnectionOptions,
+    Headers,
+    HttpUpstream,
+    Upstream,
+    check_headers,
+    gzipped,
+)
 from headrace.config import parse_size
 
 Made = TypeVar("Made")
@@ -30,6 +39,10 @@ _UNSAFE = re.compile(r'[\x00-\x1f"\\]')
 _PREFIX = 128
 """Characters of an index's name that may come from a record."""
 _UNLIMITED = 64_000_000
+
+
+BULK_REFUSED = (*REFUSED, *AWS_REFUSED, "aws_service_name")
+"""What Fluent Bit takes for both outputs, and this engine for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Just enough of an HTTP/1.1 server for pages: the monitoring API, and outputs that are asked for what they have.
+"""An HTTP server for pages: the monitoring API, and outputs that are asked for what they have.
 
 One request per turn of a connection; bounded in header size, body, time and connections. Not for inputs, which read no
 faster than the engine takes.
@@ -8,10 +8,28 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from agent.engine.http_requests import BadRequest, read_request, response
+
 MAX_CONNECTIONS = 100
 IDLE_SECONDS = 30.0
 MAX_BODY = 65536
-MAX_HEADERS = 100
+
+PAGE_REFUSED = (
+    "http_server.http2",
+    "http_server.idle_timeout",
+    "http_server.buffer_max_size",
+    "http_server.buffer_chunk_size",
+    "http_server.max_connections",
+    "http_server.workers",
+    "http_server.ingress_queue_event_limit",
+    "http_server.ingress_queue_byte_limit",
+    "http2",
+    "buffer_max_size",
+    "buffer_chunk_size",
+    "max_connections",
+    "tls",
+)
+"""Properties of Fluent Bit's outputs with a page that are not implemented."""
 
 Reply: TypeAlias = tuple[int, str, bytes] | tuple[int, str, bytes, dict[str, str]]
 """Status, content type, body, and more headers."""
@@ -20,17 +38,6 @@ Answer: TypeAlias = Callable[[str, str, bytes], Awaitable[Reply]]
 
 JSON = "application/json"
 TEXT = "text/plain; version=0.0.4"
-
-_REASONS = {
-    200: "OK",
-    201: "Created",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-    500: "Error",
-}
 
 
 class HttpServer:
@@ -80,45 +87,27 @@ class HttpServer:
         try:
             while len(self._connections) <= MAX_CONNECTIONS and await self._serve_one(reader, writer):
                 pass
-        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
-            pass  # the client is gone, too slow, or does not speak HTTP: nothing to answer
+        except BadRequest as error:
+            writer.write(response(error.status, f"{error}\n".encode(), keep=False))
+        except (OSError, TimeoutError, EOFError):
+            pass  # the client is gone, or too slow: nobody to answer
         finally:
             self._connections.discard(task)
             writer.close()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        async with asyncio.timeout(IDLE_SECONDS):
-            request_line = await reader.readline()
-            if not request_line.strip():
-                return False
-            headers = await _headers(reader)
-            length = int(headers.get("content-length") or 0)
-            method, path, version = request_line.decode("latin-1").split()
-            content = await reader.readexactly(length) if 0 <= length <= MAX_BODY else b""
-        keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close" and 0 <= length <= MAX_BODY
-        if 0 <= length <= MAX_BODY:
-            # No page in a browser has business here: there is nothing to log in to, so nothing else would keep it out.
-            is_foreign = "origin" in headers and self.allow_origin not in ("*", headers["origin"])
-            reply: Reply = (403, JSON, b"") if is_foreign else await self._answer(method, path, content)
-        else:
-            reply = 413, JSON, b""
-        status, kind, body, *more = reply
-        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        head += "".join([f"{name}: {value}\r\n" for name, value in more[0].items()] if more else [])
-        writer.write(
-            (head + ("\r\n" if keep else "Connection: close\r\n\r\n")).encode() + (b"" if method == "HEAD" else body)
+        request = await read_request(reader, writer, limit=MAX_BODY, idle=IDLE_SECONDS)
+        if request is None:
+            return False
+        # No page in a browser has business here: there is nothing to log in to, so nothing else would keep it out.
+        is_foreign = "origin" in request.headers and self.allow_origin not in ("*", request.headers["origin"])
+        reply: Reply = (
+            (403, JSON, b"") if is_foreign else await self._answer(request.method, request.path, request.body)
         )
+        status, kind, body, *more = reply
+        headers = [("Content-Type", kind), *(more[0].items() if more else ())]
+        head_only = request.method == "HEAD"
+        writer.write(response(status, body, headers, keep=request.keep, head_only=head_only))
         async with asyncio.timeout(IDLE_SECONDS):
             await writer.drain()
-        return keep
-
-
-async def _headers(reader: asyncio.StreamReader) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for _ in range(MAX_HEADERS):
-        line = (await reader.readline()).decode("latin-1").strip()
-        if not line:
-            return headers
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    raise ValueError("too many headers")
+        return request.keep

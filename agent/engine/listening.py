@@ -79,6 +79,22 @@ class Connection:
     peer: str
 
 
+class Listening:
+    """What every input does that has one address to listen on."""
+
+    listener: "Listener"
+
+    @property
+    def listens_on(self) -> str | None:
+        return self.listener.address.claim
+
+    async def open(self) -> None:
+        await self.listener.open()
+
+    async def close(self) -> None:
+        await self.listener.close()
+
+
 class Listener:
     """One address of one input; used as the input's life goes: `open`, one of the serving methods, `close`."""
 

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, included, option
 from agent.engine.logs import PluginLog
 from agent.engine.plugin import Result
-from agent.engine.upstream import REFUSED, ConnectionOptions, HttpUpstream, Upstream, basic_auth, check_headers
-
-POSTING_REFUSED = (
-    *REFUSED,
-    "proxy",
-    "aws_auth",
-    "aws_service",
-    "aws_region",
-    "aws_sts_endpoint",
-    "aws_role_arn",
-    "aws_external_id",
-    "aws_profile",
+from agent.engine.upstream import (
+    AWS_REFUSED,
+    REFUSED,
+    ConnectionOptions,
+    HttpUpstream,
+    Upstream,
+    basic_auth,
+    check_headers,
 )
+
+POSTING_REFUSED = (*REFUSED, *AWS_REFUSED, "aws_service", "proxy")
 """What Fluent Bit takes for every such output, and this engine for none."""
 
 

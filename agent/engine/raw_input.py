@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from agent.engine.config import INTEGER, STRING, InvalidProperty, Kind, option
+from agent.engine.listening import Listener, Listening, ListenOptions
 from agent.engine.payload import JsonSplitter, Splitter, TextSplitter
 from agent.engine.plugin import Context
 from agent.engine.record import Batch
+from agent.engine.sockets import Address
 
 DEFAULT_SIZE = 32768
 _KILOBYTES = re.compile(r"([0-9]{1,7})\s*(?:kb?)?", re.IGNORECASE)
@@ -34,9 +36,9 @@ KILOBYTES = Kind("string", _kilobytes)
 SEPARATOR = Kind("string", _separator)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawOptions:
-    """How what arrives is read. It has no slots, because a class cannot have two bases with some."""
+    """How what arrives is read."""
 
     port: int = option(INTEGER, 5170, help="port to listen on")
     format: str = option(STRING, "json", choices=("json", "none"), help="JSON values, or text between separators")
@@ -86,8 +88,16 @@ class RawRecords:
         return parsed or (0, {"log": value.decode("utf-8", "replace")})
 
 
-def checked_limit(config: RawOptions) -> int:
-    """The limit. Raises InvalidProperty when it is below one chunk."""
-    if config.limit < config.chunk_size:
-        raise InvalidProperty("buffer_size", "is below 'chunk_size'")
-    return config.limit
+class RawInput(Listening):
+    """One address where raw data arrives."""
+
+    def __init__(
+        self, kind: Literal["stream", "datagram"], options: ListenOptions, raw: RawOptions, context: Context
+    ) -> None:
+        """Raises InvalidProperty, also when a record may have less than one chunk."""
+        if raw.limit < raw.chunk_size:
+            raise InvalidProperty("buffer_size", "is below 'chunk_size'")
+        self.context = context
+        self.limit = raw.limit
+        self.records = RawRecords(raw, context)
+        self.listener = Listener(Address(kind=kind, host=options.listen, port=raw.port), options, context)

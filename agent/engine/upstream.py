@@ -70,6 +70,9 @@ REFUSED = (
 )
 """What Fluent Bit takes for every such output, and this engine for none."""
 
+AWS_REFUSED = ("aws_auth", "aws_region", "aws_sts_endpoint", "aws_role_arn", "aws_external_id", "aws_profile")
+"""And for those that can send to Amazon."""
+
 
 class Upstream:
     """One server; connects to it, with TLS where the options say so."""

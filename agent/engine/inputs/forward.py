@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from agent.engine.config import BOOLEAN, INTEGER, PAIR, SIZE, STRING, InvalidProperty, option
 from agent.engine.forward_protocol import NONCE_SIZE, Handshake, acknowledgement, read_message
-from agent.engine.listening import STREAM_REFUSED, Connection, Listener, StreamOptions
+from agent.engine.listening import STREAM_REFUSED, Connection, Listener, Listening, StreamOptions
 from agent.engine.msgpack_reader import Scanner
 from agent.engine.plugin import Context, Inlet
 from agent.engine.registry import inputs
@@ -44,7 +44,7 @@ class ForwardConfig(StreamOptions):
 
 
 @inputs.register("forward", ForwardConfig, refused=STREAM_REFUSED)
-class Forward:
+class Forward(Listening):
     """Takes records by Fluentd's protocol."""
 
     def __init__(self, config: ForwardConfig, context: Context) -> None:
@@ -71,13 +71,6 @@ class Forward:
             context,
         )
 
-    @property
-    def listens_on(self) -> str | None:
-        return self.listener.address.claim
-
-    async def open(self) -> None:
-        await self.listener.open()
-
     async def run(self, inlet: Inlet) -> None:
         await self.listener.serve(lambda connection: self._serve(connection, inlet), self._leave)
 
@@ -85,7 +78,7 @@ class Forward:
         for writer in self._left:
             writer.close()
         self._left.clear()
-        await self.listener.close()
+        await super().close()
 
     async def _serve(self, connection: Connection, inlet: Inlet) -> None:
         buffer = bytearray()

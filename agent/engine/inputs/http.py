@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, InvalidProperty, option
 from agent.engine.http_input import HTTP_REFUSED, HttpOptions, HttpReceiver
 from agent.engine.http_requests import Request
+from agent.engine.listening import Listening
 from agent.engine.payload import JsonSplitter
 from agent.engine.plugin import Context, Inlet
 from agent.engine.record import Batch, Record
@@ -34,7 +35,7 @@ class HttpInputConfig(HttpOptions):
 
 
 @inputs.register("http", HttpInputConfig, refused=HTTP_REFUSED)
-class HttpInput:
+class HttpInput(Listening):
     """Takes records by HTTP."""
 
     def __init__(self, config: HttpInputConfig, context: Context) -> None:
@@ -53,18 +54,8 @@ class HttpInput:
         )
         self.listener = self._receiver.listener
 
-    @property
-    def listens_on(self) -> str | None:
-        return self.listener.address.claim
-
-    async def open(self) -> None:
-        await self.listener.open()
-
     async def run(self, inlet: Inlet) -> None:
         await self._receiver.run(inlet)
-
-    async def close(self) -> None:
-        await self.listener.close()
 
     def _batches(self, request: Request) -> list[Batch]:
         """The records of a request by tag. Raises ValueError, and then none of them is taken."""

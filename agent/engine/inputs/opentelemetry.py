@@ -11,6 +11,7 @@ from typing import Any
 from agent.engine.config import BOOLEAN, INTEGER, STRING, InvalidProperty, option
 from agent.engine.http_input import HTTP_REFUSED, HttpOptions, HttpReceiver, Refusal
 from agent.engine.http_requests import Request
+from agent.engine.listening import Listening
 from agent.engine.plugin import Context, Inlet
 from agent.engine.points import size
 from agent.engine.record import Batch, Record, Signal
@@ -33,7 +34,7 @@ _REFUSED = (*HTTP_REFUSED, "tag_key", "raw_traces", "profiles_support", "encode_
 
 
 @inputs.register("opentelemetry", OpentelemetryInputConfig, refused=_REFUSED)
-class OpentelemetryInput:
+class OpentelemetryInput(Listening):
     """Takes logs, metrics and traces over OTLP."""
 
     def __init__(self, config: OpentelemetryInputConfig, context: Context) -> None:
@@ -59,18 +60,8 @@ class OpentelemetryInput:
         self._receiver = HttpReceiver(config, config.port, context, self._batches)
         self.listener = self._receiver.listener
 
-    @property
-    def listens_on(self) -> str | None:
-        return self.listener.address.claim
-
-    async def open(self) -> None:
-        await self.listener.open()
-
     async def run(self, inlet: Inlet) -> None:
         await self._receiver.run(inlet)
-
-    async def close(self) -> None:
-        await self.listener.close()
 
     def _batches(self, request: Request) -> list[Batch]:
         """What a request has, as one batch. Raises ValueError, and then none of it is taken."""

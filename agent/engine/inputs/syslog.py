@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.engine.config import INTEGER, SIZE, STRING, InvalidProperty, option
-from agent.engine.listening import STREAM_REFUSED, Connection, Listener, StreamOptions
+from agent.engine.listening import STREAM_REFUSED, Connection, Listener, Listening, StreamOptions
 from agent.engine.payload import CountedSplitter, Splitter, TextSplitter
 from agent.engine.plugin import Context, Inlet
 from agent.engine.record import Batch
@@ -39,7 +39,7 @@ class SyslogConfig(StreamOptions):
 
 
 @inputs.register("syslog", SyslogConfig, refused=STREAM_REFUSED)
-class Syslog:
+class Syslog(Listening):
     """Takes syslog messages."""
 
     def __init__(self, config: SyslogConfig, context: Context) -> None:
@@ -69,21 +69,11 @@ class Syslog:
             receive_buffer=config.receive_buffer_size,
         )
 
-    @property
-    def listens_on(self) -> str | None:
-        return self.listener.address.claim
-
-    async def open(self) -> None:
-        await self.listener.open()
-
     async def run(self, inlet: Inlet) -> None:
         if self._is_stream:
             await self.listener.serve(lambda connection: self._serve(connection, inlet))
         else:
             await self.listener.receive(lambda found: self._push(found, inlet), self._config.buffer_chunk_size)
-
-    async def close(self) -> None:
-        await self.listener.close()
 
     async def _serve(self, connection: Connection, inlet: Inlet) -> None:
         splitter: Splitter = (

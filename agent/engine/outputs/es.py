@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from agent.engine.bulk import Bulk, BulkOptions
+from agent.engine.bulk import BULK_REFUSED, Bulk, BulkOptions
 from agent.engine.config import STRING, included, option
 from agent.engine.plugin import Context, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
-from agent.engine.upstream import REFUSED, Headers, basic_auth
+from agent.engine.upstream import Headers, basic_auth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,19 +18,7 @@ class ElasticsearchConfig:
     bulk: BulkOptions = included(BulkOptions)
 
 
-_REFUSED = (
-    *REFUSED,
-    "cloud_id",
-    "cloud_auth",
-    "upstream",
-    "aws_auth",
-    "aws_region",
-    "aws_sts_endpoint",
-    "aws_role_arn",
-    "aws_external_id",
-    "aws_service_name",
-    "aws_profile",
-)
+_REFUSED = (*BULK_REFUSED, "cloud_id", "cloud_auth", "upstream")
 
 
 @outputs.register("es", ElasticsearchConfig, refused=_REFUSED)

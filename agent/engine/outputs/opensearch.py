@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from agent.engine.bulk import Bulk, BulkOptions
+from agent.engine.bulk import BULK_REFUSED, Bulk, BulkOptions
 from agent.engine.config import InvalidProperty, included
 from agent.engine.plugin import Context, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from agent.engine.template import Template, template
-from agent.engine.upstream import REFUSED, basic_auth
+from agent.engine.upstream import basic_auth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,19 +18,7 @@ class OpenSearchConfig:
     bulk: BulkOptions = included(BulkOptions)
 
 
-_REFUSED = (
-    *REFUSED,
-    "aws_auth",
-    "aws_region",
-    "aws_sts_endpoint",
-    "aws_role_arn",
-    "aws_external_id",
-    "aws_service_name",
-    "aws_profile",
-)
-
-
-@outputs.register("opensearch", OpenSearchConfig, refused=_REFUSED)
+@outputs.register("opensearch", OpenSearchConfig, refused=BULK_REFUSED)
 class OpenSearch:
     """Sends documents to OpenSearch."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.engine.config import BOOLEAN, INTEGER, PAIR, STRING, InvalidProperty, option
-from agent.engine.http_server import JSON, TEXT, HttpServer, Reply
+from agent.engine.http_server import JSON, PAGE_REFUSED, TEXT, HttpServer, Reply
 from agent.engine.plugin import Context, PluginError, Result
 from agent.engine.points import Series, newest, series
 from agent.engine.prometheus import as_text
@@ -24,23 +24,6 @@ class PrometheusExporterConfig:
     port: int = option(INTEGER, 2021, help="port to listen on")
     add_timestamp: bool = option(BOOLEAN, False, help="show when each value was measured")
     add_label: tuple[tuple[str, str], ...] = option(PAIR, repeated=True, help="a label's name and value, for all")
-
-
-REFUSED = (
-    "http_server.http2",
-    "http_server.idle_timeout",
-    "http_server.buffer_max_size",
-    "http_server.buffer_chunk_size",
-    "http_server.max_connections",
-    "http_server.workers",
-    "http_server.ingress_queue_event_limit",
-    "http_server.ingress_queue_byte_limit",
-    "http2",
-    "buffer_max_size",
-    "buffer_chunk_size",
-    "max_connections",
-    "tls",
-)
 
 
 class _Page:
@@ -73,7 +56,7 @@ class _Page:
         return as_text(merged.values(), with_times=any(instance.shows_times for instance in self.shown))
 
 
-@outputs.register("prometheus_exporter", PrometheusExporterConfig, refused=REFUSED, signals=("metrics",))
+@outputs.register("prometheus_exporter", PrometheusExporterConfig, refused=PAGE_REFUSED, signals=("metrics",))
 class PrometheusExporter:
     """Shows metrics to a Prometheus that scrapes them."""
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from agent.engine.config import BOOLEAN, INTEGER, SIZE, STRING, InvalidProperty, option
 from agent.engine.encode import json_text
-from agent.engine.http_server import JSON, HttpServer, Reply
+from agent.engine.http_server import JSON, PAGE_REFUSED, HttpServer, Reply
 from agent.engine.plugin import Context, PluginError, Result
 from agent.engine.points_document import points_documents
 from agent.engine.record import Batch, Record, Signal
@@ -21,24 +21,7 @@ from agent.engine.registry import outputs
 from agent.engine.spans import as_document
 from agent.engine.upstream import REFUSED, check_headers
 
-_REFUSED = (
-    *REFUSED,
-    "net.connect_timeout",
-    "net.keepalive",
-    "tls",
-    "http_server.http2",
-    "http_server.idle_timeout",
-    "http_server.buffer_max_size",
-    "http_server.buffer_chunk_size",
-    "http_server.max_connections",
-    "http_server.workers",
-    "http_server.ingress_queue_event_limit",
-    "http_server.ingress_queue_byte_limit",
-    "http2",
-    "buffer_max_size",
-    "buffer_chunk_size",
-    "max_connections",
-)
+_REFUSED = (*REFUSED, *PAGE_REFUSED, "net.connect_timeout", "net.keepalive")
 _SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
 
 

@@ -180,7 +180,7 @@ async def test_other_requests_have_their_status(kit: EngineKit, method: str, pat
 async def test_what_is_no_request_does_no_harm(kit: EngineKit, raw: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with kit.run(TEXT) as running:
         status, _ = await ask(running, "", raw=raw)
-        assert status in (0, 413)
+        assert status in (0, 400, 413, 431)
         assert running.engine.reloads.count == 0
         assert (await get(running, "/api/v1/uptime"))["uptime_sec"] >= 0
     assert "Traceback" not in caplog.text
