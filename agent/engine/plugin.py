@@ -68,7 +68,7 @@ class Result(Enum):
     ERROR = "error"
 
 
-LIMIT = Kind("size", lambda text: 0 if text.strip().lower() == "off" else parse_size(text))
+LIMIT = Kind("string", lambda text: 0 if text.strip().lower() == "off" else parse_size(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,12 @@
 """What an engine acknowledged is delivered, through changes and while the output is down: the real Fluent Bit, if any.
 
-A client posts numbered records to an `http` input and repeats each until it is acknowledged; the pipeline posts them on
+Clients send numbered records to each input of the network and repeat each until it is taken; the pipeline posts them on
 to a sink that refuses half of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,68 +15,40 @@ import pytest
 
 from agent.model import Record, Target
 from agent.runtimes.fluentbit import FluentBit
-from agent.runtimes.ports import free_port
 from agent.workload import Workload
 from headrace.types import Engine
+from tests.agent.clients import ACKNOWLEDGING, INPUTS, KINDS, PARSER, clients, read
 from tests.agent.conftest import ENVIRONMENT, MakeHost, blob, content
 from tests.agent.runtimes.test_contract import REAL
 from tests.processes import eventually
 
-PIPELINE = """\
+PIPELINE = """
 service: {{flush: 0.2, grace: 2, scheduler.base: 1, scheduler.cap: 2}}
 pipeline:
-  inputs:
-    - {{name: http, tag: posted, listen: 127.0.0.1, port: {source}}}
   filters:
     - {{name: record_modifier, match: '*', record: generation {generation}}}
   outputs:
     - {{name: http, match: '*', host: 127.0.0.1, port: {sink}, format: json_lines, retry_limit: no_limits}}
+  inputs:
 """
 
 
 @dataclass(slots=True)
-class Traffic:
-    """What was acknowledged and what arrived; `refused` counts the posts that had to be repeated."""
+class Sink:
+    """Where the pipeline posts to; it refuses while it is down."""
 
-    source: int
-    sink: int = 0
+    port: int = 0
     is_up: bool = True
-    is_over: bool = False
-    acknowledged: int = 0
-    refused: int = 0
-    arrived: set[int] = field(default_factory=set)
-
-    async def post(self) -> None:
-        """One record after the other, each until it is acknowledged."""
-        while not self.is_over:
-            body = json.dumps({"n": self.acknowledged}).encode()
-            if await self._is_acknowledged(body):
-                self.acknowledged += 1
-            else:
-                self.refused += 1
-                await asyncio.sleep(0.01)
-
-    async def _is_acknowledged(self, body: bytes) -> bool:
-        head = f"POST /posted HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        try:
-            async with asyncio.timeout(5):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.source)
-                try:
-                    writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
-                    return (await reader.readline()).split()[1:2] == [b"201"]
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError):
-            return False
+    arrived: dict[str, set[int]] = field(default_factory=lambda: {kind: set() for kind in KINDS})
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The sink, for one request."""
+        """One request."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            lines = (await reader.readexactly(length)).splitlines()
-            if self.is_up:
-                self.arrived |= {json.loads(line)["n"] for line in lines}
+            lines = (await reader.readexactly(length)).decode().splitlines()
+            for kind, number in map(read, lines) if self.is_up else ():
+                self.arrived[kind].add(number)
             status = b"200 OK" if self.is_up else b"503 Unavailable"
             writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         except (OSError, EOFError, ValueError):
@@ -87,16 +58,13 @@ class Traffic:
 
 
 @asynccontextmanager
-async def traffic() -> AsyncIterator[Traffic]:
-    traffic = Traffic(free_port())
-    server = await asyncio.start_server(traffic.take, "127.0.0.1", 0)
-    traffic.sink = server.sockets[0].getsockname()[1]
-    client = asyncio.create_task(traffic.post(), name="client")
+async def a_sink() -> AsyncIterator[Sink]:
+    sink = Sink()
+    server = await asyncio.start_server(sink.take, "127.0.0.1", 0)
+    sink.port = server.sockets[0].getsockname()[1]
     try:
-        yield traffic
+        yield sink
     finally:
-        traffic.is_over = True
-        await client
         server.close()
         await server.wait_closed()
 
@@ -107,25 +75,30 @@ async def through_changes(make_host: MakeHost, changes: int) -> None:
     workload = Workload(Record(pipeline="p"), host, lambda pipeline: None)
     task = asyncio.create_task(workload.run(), name="workload")
     try:
-        async with traffic() as at:
-            for generation in range(1, changes + 1):
-                at.is_up = generation % 2 == 1
-                text = PIPELINE.format(source=at.source, sink=at.sink, generation=generation)
-                sha256, data = blob(content(text=text))
-                host.state.save_blob(sha256, data)
-                workload.want(Target(generation, sha256))
-                before = at.acknowledged
+        async with a_sink() as sink:
+            async with clients() as sending:
+                ports = {kind: client.port for kind, client in sending.items()}
+                for generation in range(1, changes + 1):
+                    sink.is_up = generation % 2 == 1
+                    text = PARSER + PIPELINE.format(sink=sink.port, generation=generation) + INPUTS.format(**ports)
+                    sha256, data = blob(content(text=text))
+                    host.state.save_blob(sha256, data)
+                    workload.want(Target(generation, sha256))
+                    before = {kind: client.taken for kind, client in sending.items()}
 
-                def runs(generation: int = generation, before: int = before) -> bool:
-                    running = workload.observed().running
-                    return running is not None and running.generation == generation and at.acknowledged > before + 20
+                    def runs(generation: int = generation, before: dict[str, int] = before) -> bool:
+                        running = workload.observed().running
+                        goes_on = all(client.taken > before[kind] + 20 for kind, client in sending.items())
+                        return running is not None and running.generation == generation and goes_on
 
-                await eventually(runs, timeout=60)
-            at.is_up = at.is_over = True
-            await eventually(lambda: at.arrived >= set(range(at.acknowledged)), timeout=60)
-            print(
-                f"{at.acknowledged} acknowledged, {at.refused} posts refused, {at.refused / changes:.0f} in each change"
-            )
+                    await eventually(runs, timeout=60)
+            sink.is_up = True
+            wanted = {kind: set(range(sending[kind].taken)) for kind in ACKNOWLEDGING}
+            await eventually(lambda: all(sink.arrived[kind] >= wanted[kind] for kind in ACKNOWLEDGING), timeout=60)
+            for kind, client in sending.items():
+                lost = len(set(range(client.taken)) - sink.arrived[kind])
+                each = f"{client.refused / changes:.0f} in each change, which is down for {client.down / changes:.2f} s"
+                print(f"{client} ({each}); {lost} of what was taken did not arrive")
     finally:
         task.cancel()
         await asyncio.wait((task,))

@@ -1,12 +1,16 @@
-"""Real processes that are killed at random moments: what was in a tailed file arrives, whatever happens."""
+"""Real processes that are killed at random moments: what was in a tailed file arrives, whatever happens, and what a
+network input acknowledged."""
 
+import asyncio
 import os
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
+from tests.agent.clients import ACKNOWLEDGING, INPUTS, KINDS, PARSER, clients, read
 from tests.agent.engine.conftest import EngineKit
 from tests.processes import wait_until
 
@@ -66,3 +70,61 @@ def test_an_orderly_stop_under_load_doubles_nothing(kit: EngineKit) -> None:
         engine.wait_for(lambda: "started" in engine.output and len(kit.lines("out")) >= written)
         assert engine.stop() == 0
     assert [line.split('"')[3] for line in kit.lines("out")] == [str(number) for number in range(written)]
+
+
+NETWORK = """
+service: {flush: 0.05, grace: 3, storage.path: store, storage.type: filesystem}
+pipeline:
+  outputs:
+    - {name: file, match: '*', file: out, format: plain}
+  inputs:
+"""
+
+
+@pytest.mark.parametrize(
+    ("rounds", "records"), [(2, 5), pytest.param(50, 100, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+)
+async def test_nothing_that_a_network_input_acknowledged_is_lost_by_kill_9(
+    kit: EngineKit, rounds: int, records: int
+) -> None:
+    """Each round ends when so many records of each client are taken, and a moment more."""
+    rng = random.Random(7)
+
+    def arrived() -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {kind: set() for kind in KINDS}
+        for line in kit.lines("out"):
+            if line.endswith("}"):  # the last one may be cut
+                kind, number = read(line)
+                found[kind].add(number)
+        return found
+
+    def life(name: str, until: Callable[[], bool], *, is_last: bool = False) -> None:
+        with kit.child(text, name=name) as engine:
+            engine.wait_for(until)
+            if is_last:
+                engine.wait_for(lambda: "started" in engine.output)
+                assert engine.stop() == 0
+            else:
+                moment = time.monotonic() + rng.random() * 0.3
+                wait_until(lambda: time.monotonic() > moment)
+                engine.kill()
+
+    async with clients() as sending:
+        ports = {kind: client.port for kind, client in sending.items()}
+        text = PARSER + NETWORK + INPUTS.format(**ports)
+        for number in range(rounds):
+            before = {kind: client.taken for kind, client in sending.items()}
+
+            def all_send(before: dict[str, int] = before) -> bool:
+                return all(client.taken >= before[kind] + records for kind, client in sending.items())
+
+            await asyncio.to_thread(life, f"engine{number}", all_send)
+    wanted = {kind: set(range(sending[kind].taken)) for kind in ACKNOWLEDGING}
+    await asyncio.to_thread(
+        life, "last", lambda: all(arrived()[kind] >= wanted[kind] for kind in ACKNOWLEDGING), is_last=True
+    )
+    found = arrived()
+    for kind, client in sending.items():
+        print(f"{client}; {len(set(range(client.taken)) - found[kind])} of what was taken did not arrive")
+        if kind in ACKNOWLEDGING:
+            assert found[kind] >= wanted[kind]
