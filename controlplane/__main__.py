@@ -124,6 +124,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         data_dir=options.data_dir,
         state=options.state,
         metrics=options.metrics,
+        fleet_metrics=options.fleet_metrics,
         sample_s=options.sample_interval,
         metric_labels=tuple(options.metric_label or DEFAULT_LABELS),
         http=Door(address=options.http, insecure=options.http_insecure),
@@ -270,6 +271,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="KEY",
         help=f"label of agents that is a tag of their metrics; may be repeated (default: {', '.join(DEFAULT_LABELS)})",
+    )
+    command.add_argument(
+        "--fleet-metrics", action="store_true", help="the fleet's workload metrics at /metrics/fleet, for Prometheus"
     )
     command.add_argument(
         "--sample-interval",

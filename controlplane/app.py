@@ -16,7 +16,7 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from controlplane.identity.cluster import Cluster
 from controlplane.identity.possession import Possession
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
+from controlplane.metrics.export import FleetExport
 from controlplane.metrics.intake import MetricIntake
 from controlplane.metrics.meters import MetricMeters
 from controlplane.metrics.reading import MetricReader
@@ -309,6 +310,7 @@ class _Parts:
             ready=self._why_not_ready,
             metrics=partial(generate_latest, self.meters.registry),
             public_hosts=settings.public_hosts,
+            fleet=self._fleet_text(metric_store, clock),
         )
         self.grpc = Listener(
             settings.grpc.address,
@@ -348,6 +350,21 @@ class _Parts:
         doors = {"--http": parse_address(self.http.address), "--grpc": parse_address(self.grpc.address)}
         users = "users" if await self.users.any_may_enter() else ""
         check_people(doors, known_by=(*self.settings.people_known_by, users))
+
+    def _fleet_text(
+        self, store: MetricStore | None, clock: Callable[[], datetime]
+    ) -> Callable[[], Awaitable[bytes]] | None:
+        settings = self.settings
+        if store is None or not settings.fleet_metrics:
+            return None
+        return FleetExport(
+            store,
+            view=self.view,
+            labels=settings.metric_labels,
+            clock=clock,
+            monotonic=time.monotonic,
+            window_s=max(60.0, 3 * settings.sample_s),
+        ).text
 
     def background(self) -> dict[str, Coroutine[None, None, None]]:
         """What runs beside the doors, by the name of its task."""

@@ -1,5 +1,5 @@
 """The HTTP door, for now: `/healthz` says that the process lives, `/readyz` that it can reach its state, and `/metrics`
-has its own numbers for Prometheus.
+has its own numbers for Prometheus, `/metrics/fleet` those of the agents' workloads where that was asked for.
 
 A request for a name that is not ours, or of a page that is not ours, is refused: see `controlplane.hosts`. The REST API
 and the UI come to this listener later; this needs no framework and keeps the port.
@@ -18,11 +18,12 @@ from typing import Self
 
 from controlplane.hosts import Hosts
 from controlplane.settings import Door
-from headrace.errors import ConflictError
+from headrace.errors import ConflictError, UnavailableError
 from headrace.security import Address, ServerTls, check_plaintext, parse_address
 
-_PATIENCE_S = 5.0
+_PATIENCE_S, _ANSWER_S = 5.0, 60.0
 _LARGEST_HEAD = 8 << 10
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 Probe = Callable[[], Awaitable[str]]
 """Why the process is not ready; empty when it is."""
@@ -38,14 +39,17 @@ class HttpDoor:
         tls: ServerTls | None,
         ready: Probe,
         metrics: Callable[[], bytes] = bytes,
+        fleet: Callable[[], Awaitable[bytes]] | None = None,
         public_hosts: Sequence[str] = (),
     ) -> None:
+        """`fleet` is what `/metrics/fleet` answers; None: there is no such page."""
         self._address = parse_address(door.address)
         check_plaintext(self._address, secure=tls is not None, insecure=door.insecure, flag="--http-insecure")
         self._hosts = Hosts.of(self._address, public_hosts)
         self._tls = tls
         self._ready = ready
         self._metrics = metrics
+        self._fleet = fleet
         self._server: asyncio.Server | None = None
 
     @property
@@ -79,6 +83,7 @@ class HttpDoor:
         with contextlib.suppress(ConnectionError, TimeoutError, asyncio.LimitOverrunError, asyncio.IncompleteReadError):
             async with asyncio.timeout(_PATIENCE_S):
                 head = await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(_ANSWER_S):
                 writer.write(await self._answer(head))
                 await writer.drain()
         writer.close()
@@ -100,7 +105,14 @@ class HttpDoor:
                 why = await self._ready()
                 return _response("503 Service Unavailable" if why else "200 OK", why or "ok", method)
             case "/metrics":
-                return _response("200 OK", self._metrics(), method, kind="text/plain; version=0.0.4; charset=utf-8")
+                return _response("200 OK", self._metrics(), method, kind=_PROMETHEUS)
+            case "/metrics/fleet" if self._fleet is not None:
+                try:
+                    return _response("200 OK", await self._fleet(), method, kind=_PROMETHEUS)
+                except UnavailableError as error:
+                    return _response("503 Service Unavailable", error.message, method)
+            case "/metrics/fleet":
+                return _response("404 Not Found", "start the control plane with --fleet-metrics to have this", method)
             case _:
                 return _response("404 Not Found", "there are /healthz, /readyz and /metrics here", method)
 

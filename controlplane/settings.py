@@ -11,7 +11,7 @@ from controlplane import guard
 from controlplane.fleet.lifecycle import Timings
 from controlplane.identity.cluster import ClusterAddress
 from controlplane.identity.proxies import Proxies
-from controlplane.metrics import DEFAULT
+from controlplane.metrics import DEFAULT, NONE
 from controlplane.metrics.cleaning import DEFAULT_LABELS, check_labels
 from headrace.errors import InvalidError
 from headrace.limits import DEFAULT_LIMITS, DEFAULT_SAMPLE_S, LONGEST_SAMPLE_S, SHORTEST_SAMPLE_S, Limits
@@ -41,6 +41,8 @@ class Settings:
     """Of agents, that become tags of their metrics."""
     sample_s: float = DEFAULT_SAMPLE_S
     """How often agents measure, unless they were told otherwise where they run."""
+    fleet_metrics: bool = False
+    """Whether the HTTP listener has the fleet's workload metrics for Prometheus."""
     http: Door = Door(address="127.0.0.1:8400")
     public_hosts: tuple[str, ...] = ()
     """What people call the HTTP listener, besides loopback's names and where it is bound."""
@@ -82,6 +84,8 @@ class Settings:
                 f"--sample-interval is from {SHORTEST_SAMPLE_S:.0f} to {LONGEST_SAMPLE_S:.0f} seconds, "
                 f"not {self.sample_s:g}; to keep no metrics give --metrics none"
             )
+        if self.fleet_metrics and self.metrics == NONE:
+            raise InvalidError("--fleet-metrics needs a metric store, and --metrics none keeps none")
         steps = (0.0, self.heartbeat_s, self.timings.suspect, self.timings.lost, self.timings.gone)
         if any(shorter >= longer for shorter, longer in pairwise(steps)):
             raise InvalidError("times must grow: heartbeat, suspect, lost, gone")

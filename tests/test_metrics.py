@@ -17,6 +17,7 @@ from agent.reporting.exporter import OwnFigures
 from agent.reporting.machine import Figure, read_host
 from agent.reporting.own import Sampling, own_figures
 from agent.reporting.series import KEPT
+from controlplane.metrics.export import NAMES
 from controlplane.metrics.meters import MetricMeters
 from controlplane.telemetry import Meters
 
@@ -47,6 +48,10 @@ def test_every_name_is_documented_and_no_other(tmp_path: Path) -> None:
     stored = {*KEPT, *(figure.name for figure in read_host(tmp_path))}
     plane = {f"{family.name}_total" if family.type == "counter" else family.name for family in control_plane()}
     assert documented() == stored | plane | {figure.name for figure in own()}
+
+
+def test_the_fleets_page_has_what_agents_measure_of_pipelines() -> None:
+    assert set(NAMES) == set(KEPT)
 
 
 def expressions() -> Iterator[tuple[str, str]]:

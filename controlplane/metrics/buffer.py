@@ -15,7 +15,7 @@ import structlog
 
 from controlplane.metrics.meters import MetricMeters
 from controlplane.metrics.store import MetricStore
-from controlplane.metrics.vocabulary import Point, StoreUnavailableError, Written
+from controlplane.metrics.vocabulary import Block, StoreUnavailableError, Written, size_of
 from headrace.retry import FullJitter
 
 CAPACITY, BATCH, MOST = 200_000, 5_000, 20_000
@@ -38,7 +38,8 @@ class NotStoredError(Exception):
 class _Entry:
     """One caller's points; they are written together."""
 
-    points: Sequence[Point]
+    blocks: Sequence[Block]
+    size: int
     stored: asyncio.Future[None]
 
 
@@ -71,17 +72,18 @@ class Buffer:
         self.trouble = ""
         """Why the store took nothing the last time; empty when it did."""
 
-    async def put(self, points: Sequence[Point]) -> None:
+    async def put(self, blocks: Sequence[Block]) -> None:
         """Returns when the store has them. Raises NotStoredError."""
-        if not points:
+        size = size_of(blocks)
+        if not size:
             return
         if (pause := self._closed_until - self._monotonic()) > 0:
             raise self._come_again(pause)
-        if self._waiting + self._under_way + len(points) > self._capacity:
+        if self._waiting + self._under_way + size > self._capacity:
             raise self._come_again(2 * self._linger_s)
-        entry = _Entry(points, asyncio.get_running_loop().create_future())
+        entry = _Entry(blocks, size, asyncio.get_running_loop().create_future())
         self._entries.append(entry)
-        self._waiting += len(points)
+        self._waiting += size
         self._meters.waiting.set(self._waiting + self._under_way)
         self._arrived.set()
         if self._waiting >= BATCH:
@@ -106,10 +108,10 @@ class Buffer:
         taken: list[_Entry] = []
         size = 0
         for entry in self._entries:
-            if taken and size + len(entry.points) > MOST and not everything:
+            if taken and size + entry.size > MOST and not everything:
                 break
             taken.append(entry)
-            size += len(entry.points)
+            size += entry.size
         del self._entries[: len(taken)]
         self._waiting -= size
         if not self._entries:
@@ -120,13 +122,13 @@ class Buffer:
 
     async def _write(self, entries: list[_Entry]) -> None:
         # Who was cancelled meanwhile, say because its stream broke, sends the same again.
-        points = [point for entry in entries if not entry.stored.cancelled() for point in entry.points]
-        if not points:
+        blocks = [block for entry in entries if not entry.stored.cancelled() for block in entry.blocks]
+        if not blocks:
             return
-        self._under_way = len(points)
+        self._under_way = size_of(blocks)
         try:
             with self._meters.writes.time():
-                written = await self._store.write(points)
+                written = await self._store.write(blocks)
         except StoreUnavailableError as error:
             self._pause(error.message, error.retry_after_s)
             self._fail([*entries, *self._take(everything=True)], self._closed_until - self._monotonic())
@@ -134,7 +136,7 @@ class Buffer:
             self._fail(entries, 0.0)
             raise
         except Exception:
-            log.exception("metrics could not be written", points=len(points))
+            log.exception("metrics could not be written", points=self._under_way)
             self._pause("a defect of this control plane; its log has it", 0.0)
             self._fail(entries, self._closed_until - self._monotonic())
         else:

@@ -60,7 +60,7 @@ def groups(found: Iterable[Recent], by: Sequence[str], *, labels: Sequence[str] 
     """The figures by tags. `labels` are the tags that say nothing of which series it is: of two that differ by them
     alone, since a label has changed, the newest counts."""
     members: dict[tuple[tuple[str, str], ...], list[Recent]] = {}
-    for recent in _current(found, frozenset(labels)):
+    for recent in current(found, frozenset(labels)):
         tags = dict(recent.series.tags)
         members.setdefault(tuple((key, tags.get(key, "")) for key in by), []).append(recent)
     return tuple(
@@ -69,7 +69,8 @@ def groups(found: Iterable[Recent], by: Sequence[str], *, labels: Sequence[str] 
     )
 
 
-def _current(found: Iterable[Recent], labels: frozenset[str]) -> Iterable[Recent]:
+def current(found: Iterable[Recent], labels: frozenset[str]) -> Iterable[Recent]:
+    """Of series that differ by these labels alone, the newest."""
     newest: dict[tuple[str, tuple[tuple[str, str], ...]], Recent] = {}
     for recent in found:
         key = (recent.series.name, tuple(tag for tag in recent.series.tags if tag[0] not in labels))

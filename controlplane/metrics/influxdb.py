@@ -23,17 +23,18 @@ import structlog
 from controlplane.metrics import aggregation, influxql
 from controlplane.metrics.influxdb_answers import Refusal, api_of, message_of, refusal_of, retry_after_s
 from controlplane.metrics.influxdb_url import InfluxSettings, parse
-from controlplane.metrics.line_protocol import cut_of, lines_of, measurement_of
+from controlplane.metrics.line_protocol import Heads, by_series, cut_of, lines_of, measurement_of
 from controlplane.metrics.vocabulary import (
+    Block,
     Health,
     Line,
-    Point,
     Query,
     Recent,
     Selection,
     Series,
     StoreUnavailableError,
     Written,
+    size_of,
 )
 from headrace.errors import InvalidError
 from headrace.retry import FullJitter
@@ -43,7 +44,6 @@ _LONGEST_PAUSE_S = 10.0
 _SHARED_S = 0.25
 _MOST_REQUESTS = 100
 """How often one metric of a batch that is refused is cut and sent again; what is left then is refused as a whole."""
-_MOST_KEYS = 500_000
 _WORTH_PACKING = 1_000
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ class InfluxMetricStore:
         self._preparing = asyncio.Lock()
         self._failure: str | None = None
         self._failed_until = 0.0
-        self._keys: dict[Series, str] = {}
+        self._heads = Heads()
         self._tls = _trust(settings) if settings.tls else False
         self._client: httpx2.AsyncClient | None = None
 
@@ -103,16 +103,14 @@ class InfluxMetricStore:
         if client is not None:
             await client.aclose()
 
-    async def write(self, points: Sequence[Point]) -> Written:
+    async def write(self, blocks: Sequence[Block]) -> Written:
         """One request, and more when some of it is refused."""
         await self._prepare()
         refused: Counter[str] = Counter()
-        if len(self._keys) > _MOST_KEYS:
-            self._keys.clear()
-        lines = lines_of(points, lambda reason: refused.update([reason]), keys=self._keys)
+        lines = lines_of(blocks, lambda reason: refused.update([reason]), heads=self._heads)
         if lines:
             await _Batch(self, refused).send(lines)
-        return Written(stored=len(points) - refused.total(), refused=dict(refused))
+        return Written(stored=size_of(blocks) - refused.total(), refused=dict(refused))
 
     async def query(self, query: Query) -> tuple[Line, ...]:
         """The server folds each step of each series; groups are folded here, as for every store."""
@@ -286,11 +284,14 @@ class _Batch:
         self._store = store
         self._refused = refused
         self._requests: Counter[str] = Counter()
+        self._is_sorted = False
 
     async def send(self, lines: Sequence[str]) -> None:
         refusal = await self._store.put(lines)
         if refusal is None:
             return
+        if not refusal.lines and not self._is_sorted:
+            lines, self._is_sorted = by_series(lines), True
         metric = measurement_of(lines[0])
         is_one_metric = metric == measurement_of(lines[-1])
         self._requests[metric] += is_one_metric

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from math import isfinite
+from typing import NamedTuple
+from zlib import crc32
 
 import structlog
 
 from controlplane.metrics.buffer import Buffer, NotStoredError
 from controlplane.metrics.cleaning import check_time, check_value, series_of
 from controlplane.metrics.meters import MetricMeters
-from controlplane.metrics.vocabulary import Point, Series
+from controlplane.metrics.vocabulary import Block, Layout, Series
 from controlplane.view import AgentView, View
 from headrace import messages
 from headrace.errors import InvalidError
@@ -24,6 +27,8 @@ from headrace.messages import ReportRequest, ReportResponse
 
 MOST_SERIES = 5_000
 """Of one agent within an hour."""
+_MOST_KNOWN = 256
+"""Sets of series of one agent."""
 _UNKNOWN_RETRY_S = 1.0
 _PATIENCE_S = 30.0
 """How long a report may wait for a store that is slow."""
@@ -31,16 +36,27 @@ _PATIENCE_S = 30.0
 log = structlog.get_logger(__name__)
 
 
+class _Known(NamedTuple):
+    """What became of the series of some samples."""
+
+    defined: tuple[messages.Series, ...]
+    """Kept, so that its identity is nobody else's."""
+    layout: Layout
+    taken: tuple[int, ...] | None
+    """Which of the values belong to the layout; None: all."""
+    refused: Mapping[str, int]
+
+
 class _Source:
     """What is known of one agent's series since the hour began; another view of the agent begins anew."""
 
-    __slots__ = ("agent", "cleaned", "hour", "series", "told")
+    __slots__ = ("agent", "hour", "known", "series", "told")
 
     def __init__(self, agent: AgentView, hour: int) -> None:
         self.agent = agent
         self.hour = hour
-        self.cleaned: dict[int, tuple[messages.Series, Series | None, str]] = {}
-        """By the identity of a stream's own definition, which is kept, so that no other has it."""
+        self.known: dict[tuple[int, tuple[int, ...]], _Known] = {}
+        """By the identity of a stream's own definitions, and the ids of the samples."""
         self.series: set[Series] = set()
         self.told: set[str] = set()
 
@@ -71,10 +87,10 @@ class MetricIntake:
         """Answers when everything is stored, or with when to come again."""
         if agent_id not in self._view.agents:  # enrolled a moment ago: its labels are on their way
             return self._answer(retry_after_s=_UNKNOWN_RETRY_S)
-        points = self._points(agent_id, request)
+        blocks = self._blocks(agent_id, request)
         try:
             async with asyncio.timeout(self._patience_s):
-                await self._buffer.put(points)
+                await self._buffer.put(blocks)
         except NotStoredError as error:
             return self._answer(retry_after_s=error.retry_after_s)
         except TimeoutError:
@@ -84,12 +100,11 @@ class MetricIntake:
     def _answer(self, *, stored: int = 0, retry_after_s: float = 0.0) -> ReportResponse:
         return ReportResponse(stored=stored, retry_after_ms=round(retry_after_s * 1000), at=self._clock())
 
-    def _points(self, agent_id: str, request: ReportRequest) -> list[Point]:
+    def _blocks(self, agent_id: str, request: ReportRequest) -> list[Block]:
         source = self._source(agent_id)
-        by_id = {series.id: series for series in request.series}
         now_ms = round(self._clock().timestamp() * 1000)
         refused: Counter[str] = Counter()
-        points: list[Point] = []
+        blocks: list[Block] = []
         for samples in request.samples:
             at_ms = round(samples.at.timestamp() * 1000)
             try:
@@ -97,38 +112,51 @@ class MetricIntake:
             except InvalidError as error:
                 refused[error.message] += len(samples.values)
                 continue
-            for id, value in zip(samples.series, samples.values, strict=True):
-                series, why = self._clean(source, agent_id, by_id[id])
-                if series is None:
-                    refused[why] += 1
-                    continue
-                try:
-                    check_value(value)
-                except InvalidError as error:
-                    refused[error.message] += 1
-                    continue
-                points.append(Point(series, at_ms, value))
+            known = self._known(source, agent_id, request.series, samples.series)
+            refused.update(known.refused)
+            values = samples.values
+            if known.taken is not None:
+                values = tuple([values[index] for index in known.taken])
+            if all(map(isfinite, values)):
+                blocks.append(Block(known.layout, at_ms, values))
+            else:
+                blocks.append(_finite(Block(known.layout, at_ms, values), refused))
         self._count(agent_id, source, refused)
-        return points
+        return blocks
 
     def _source(self, agent_id: str) -> _Source:
-        hour = int(self._clock().timestamp()) // 3600
-        if hour != self._hour:
-            self._hour = hour
-            self._sources = {id: source for id, source in self._sources.items() if source.hour >= hour - 1}
+        now = int(self._clock().timestamp())
+        if now // 3600 != self._hour:
+            self._hour = now // 3600
+            self._sources = {id: source for id, source in self._sources.items() if source.hour >= self._hour - 1}
+        # An hour of its own for each agent, since what is known of a whole fleet is not made anew in one moment.
+        hour = (now + crc32(agent_id.encode()) % 3600) // 3600
         agent = self._view.agents[agent_id]
         source = self._sources.get(agent_id)
         if source is None or source.agent is not agent or source.hour != hour:
             source = self._sources[agent_id] = _Source(agent, hour)
         return source
 
-    def _clean(self, source: _Source, agent_id: str, defined: messages.Series) -> tuple[Series | None, str]:
-        known = source.cleaned.get(id(defined))
+    def _known(
+        self, source: _Source, agent_id: str, defined: tuple[messages.Series, ...], ids: tuple[int, ...]
+    ) -> _Known:
+        key = (id(defined), ids)
+        known = source.known.get(key)
         if known is None:
-            if len(source.cleaned) > 4 * MOST_SERIES:  # a stream that defines without end
-                source.cleaned.clear()
-            known = source.cleaned[id(defined)] = (defined, *self._checked(source, agent_id, defined))
-        return known[1], known[2]
+            if len(source.known) >= _MOST_KNOWN:  # a stream that defines without end
+                source.known.clear()
+            known = source.known[key] = self._laid_out(source, agent_id, defined, ids)
+        return known
+
+    def _laid_out(
+        self, source: _Source, agent_id: str, defined: tuple[messages.Series, ...], ids: tuple[int, ...]
+    ) -> _Known:
+        by_id = {series.id: series for series in defined}
+        checked = {id: self._checked(source, agent_id, by_id[id]) for id in dict.fromkeys(ids)}
+        series = [found for id in ids if (found := checked[id][0]) is not None]
+        refused = Counter(checked[id][1] for id in ids if checked[id][0] is None)
+        taken = tuple([index for index, id in enumerate(ids) if checked[id][0] is not None]) if refused else None
+        return _Known(defined, Layout(series), taken, refused)
 
     def _checked(self, source: _Source, agent_id: str, defined: messages.Series) -> tuple[Series | None, str]:
         try:
@@ -148,3 +176,16 @@ class MetricIntake:
             if reason not in source.told:  # once an hour is enough
                 source.told.add(reason)
                 log.warning("metrics of an agent refused", agent=agent_id, why=reason, points=count)
+
+
+def _finite(block: Block, refused: Counter[str]) -> Block:
+    """What is left of it where some values are no numbers."""
+    kept: list[tuple[Series, float]] = []
+    for series, value in zip(block.layout.series, block.values, strict=True):
+        try:
+            check_value(value)
+        except InvalidError as error:
+            refused[error.message] += 1
+        else:
+            kept.append((series, value))
+    return Block(Layout(series for series, _ in kept), block.at_ms, [value for _, value in kept])

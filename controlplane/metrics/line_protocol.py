@@ -1,4 +1,4 @@
-"""InfluxDB's line protocol: a point as a line. Pure.
+"""InfluxDB's line protocol: a point as a line. Pure, but for what `Heads` remembers.
 
 What a line cannot hold as it is, is refused rather than changed: there is no escape for a line break that every version
 reads, nor for a backslash at the end of a name or value, which would swallow what separates it from the next.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Sequence
+from weakref import WeakKeyDictionary
 
-from controlplane.metrics.vocabulary import Point, Series
+from controlplane.metrics.vocabulary import Block, Layout, Series
 from headrace.errors import InvalidError
 
 FIELD = "value"
@@ -42,28 +42,58 @@ def number_of(value: float) -> str:
     """A value as a field of floating point, whatever its value. Raises InvalidError."""
     if not math.isfinite(value):
         raise InvalidError("value is no finite number")
-    return repr(float(value)).removesuffix(".0")
+    return repr(value).removesuffix(".0")
 
 
-def lines_of(
-    points: Sequence[Point], refuse: Callable[[str], None], *, keys: dict[Series, str] | None = None
-) -> list[str]:
-    """The lines of points by series, and of one series as they came; `refuse` is told why of each that has none.
+class Heads:
+    """What lines begin with, by layout: the key of each series, or why it has none. Gone with the layout."""
 
-    `keys` remembers the keys of series from call to call, for as long as its owner likes.
+    def __init__(self) -> None:
+        self._heads: WeakKeyDictionary[Layout, tuple[list[str], dict[int, str]]] = WeakKeyDictionary()
+
+    def of(self, layout: Layout) -> tuple[list[str], dict[int, str]]:
+        """A head for each series, and by place why one is refused."""
+        known = self._heads.get(layout)
+        if known is None:
+            heads, refused = [], {}
+            for place, series in enumerate(layout.series):
+                try:
+                    heads.append(f"{key_of(series)} {FIELD}=")
+                except InvalidError as error:
+                    heads.append("")
+                    refused[place] = error.message
+            known = self._heads[layout] = heads, refused
+        return known
+
+
+def lines_of(blocks: Iterable[Block], refuse: Callable[[str], None], *, heads: Heads | None = None) -> list[str]:
+    """The lines of points as they come; `refuse` is told why of each that has none.
+
+    `heads` remembers from call to call.
     """
-    known = {} if keys is None else keys
-    lines: list[tuple[str, str]] = []
-    for series, at_ms, value in points:
-        try:
-            key = known.get(series)
-            if key is None:
-                key = known[series] = key_of(series)
-            lines.append((key, f"{key} {FIELD}={number_of(value)} {at_ms}"))
-        except InvalidError as error:
-            refuse(error.message)
-    lines.sort(key=itemgetter(0))
-    return [line for _, line in lines]
+    known = heads or Heads()
+    lines: list[str] = []
+    for layout, at_ms, values in blocks:
+        begins, refused = known.of(layout)
+        if not refused and all(map(math.isfinite, values)):
+            tail = f" {at_ms}"
+            lines += [
+                begin + repr(value).removesuffix(".0") + tail for begin, value in zip(begins, values, strict=True)
+            ]
+            continue
+        for place, value in enumerate(values):
+            try:
+                if place in refused:
+                    raise InvalidError(refused[place])
+                lines.append(f"{begins[place]}{number_of(value)} {at_ms}")
+            except InvalidError as error:
+                refuse(error.message)
+    return lines
+
+
+def by_series(lines: Iterable[str]) -> list[str]:
+    """Lines by series, and of one series as they came."""
+    return sorted(lines, key=lambda line: line.rpartition(f" {FIELD}=")[0])
 
 
 def cut_of(lines: Sequence[str]) -> int:

@@ -22,15 +22,16 @@ import structlog
 from controlplane.metrics import aggregation, sqlite_file
 from controlplane.metrics.sqlite_upkeep import Cut, Retention, upkeep
 from controlplane.metrics.vocabulary import (
+    Block,
     Health,
     Line,
-    Point,
     Query,
     Recent,
     Selection,
     Series,
     StoreUnavailableError,
     Written,
+    size_of,
 )
 from headrace.errors import InvalidError
 
@@ -131,10 +132,10 @@ class SqliteMetricStore:
         await loop.run_in_executor(self._writing, self._writer.close)
         self._end_threads()
 
-    async def write(self, points: Sequence[Point]) -> Written:
+    async def write(self, blocks: Sequence[Block]) -> Written:
         """One transaction."""
-        await self._in(self._writing, lambda: sqlite_file.write(self._writer, self._ids, points))
-        return Written(stored=len(points))
+        await self._in(self._writing, lambda: sqlite_file.write(self._writer, self._ids, blocks))
+        return Written(stored=size_of(blocks))
 
     async def query(self, query: Query) -> tuple[Line, ...]:
         """From the finest tier that still has each part of the range."""

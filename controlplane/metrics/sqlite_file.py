@@ -12,10 +12,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
-from controlplane.metrics.vocabulary import Bucket, Point, Query, Recent, Selection, Series, Within
+from controlplane.metrics.vocabulary import Block, Bucket, Layout, Query, Recent, Selection, Series, Within
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 RAW, MINUTE, HOUR = "raw", "minute", "hour"
@@ -83,37 +85,49 @@ class SeriesIds:
 
     def __init__(self) -> None:
         self._ids: dict[Series, int] = {}
+        self._laid_out: WeakKeyDictionary[Layout, tuple[int, ...]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def of(self, connection: sqlite3.Connection, wanted: Iterable[Series]) -> dict[Series, int]:
-        """The id of each; new ones are made, and remembered by `remember` once they are committed."""
-        found: dict[Series, int] = {}
-        for series in wanted:
-            if series in found:
-                continue
-            known = self._ids.get(series)
-            found[series] = known if known is not None else _id_of(connection, series)
+    def of(self, connection: sqlite3.Connection, layouts: Iterable[Layout]) -> dict[Layout, tuple[int, ...]]:
+        """The ids of each; new ones are made, and remembered by `remember` once they are committed."""
+        found: dict[Layout, tuple[int, ...]] = {}
+        made: dict[Series, int] = {}
+        for layout in layouts:
+            ids = self._laid_out.get(layout)
+            if ids is None:
+                for series in layout.series:
+                    if series not in self._ids and series not in made:
+                        made[series] = _id_of(connection, series)
+                ids = tuple([self._ids.get(series) or made[series] for series in layout.series])
+            found[layout] = ids
         return found
 
-    def remember(self, ids: dict[Series, int]) -> None:
+    def remember(self, found: dict[Layout, tuple[int, ...]]) -> None:
         """Committed."""
-        self._ids.update(ids)
+        for layout, ids in found.items():
+            if layout not in self._laid_out:
+                self._ids.update(zip(layout.series, ids, strict=True))
+                self._laid_out[layout] = ids
 
     def forget(self) -> None:
         """Asks the file again, after series were deleted."""
         self._ids.clear()
+        self._laid_out.clear()
 
 
-def write(connection: sqlite3.Connection, ids: SeriesIds, points: Sequence[Point]) -> None:
-    """All points in one transaction; a point that is there already is replaced."""
+def write(connection: sqlite3.Connection, ids: SeriesIds, blocks: Sequence[Block]) -> None:
+    """All their points in one transaction; a point that is there already is replaced."""
     with transaction(connection):
-        found = ids.of(connection, (point.series for point in points))
+        found = ids.of(connection, dict.fromkeys(block.layout for block in blocks))
+        rows: list[tuple[int, int, float]] = []
+        for layout, at_ms, values in blocks:
+            rows += zip(found[layout], repeat(at_ms), values, strict=False)
         # By place in the file; of points that are the same one, the last stays last.
-        rows = sorted(((found[series], at_ms, value) for series, at_ms, value in points), key=itemgetter(0, 1))
+        rows.sort(key=itemgetter(0, 1))
         connection.executemany("INSERT OR REPLACE INTO raw VALUES (?, ?, ?)", rows)
-        minutes = {point.at_ms // MINUTE_MS * MINUTE_MS for point in points}
+        minutes = {block.at_ms // MINUTE_MS * MINUTE_MS for block in blocks}
         connection.executemany(_MARK_DUE, [(MINUTE, minute) for minute in sorted(minutes)])
     ids.remember(found)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from controlplane.metrics.vocabulary import Health, Line, Point, Query, Recent, Selection, Series, Written
+from controlplane.metrics.vocabulary import Block, Health, Line, Query, Recent, Selection, Series, Written
 
 
 class MetricStore(Protocol):
@@ -28,8 +28,8 @@ class MetricStore(Protocol):
     async def close(self) -> None:
         """Lets go; idempotent."""
 
-    async def write(self, points: Sequence[Point]) -> Written:
-        """Stores the points; when it returns they are stored, but for those that it counts as refused."""
+    async def write(self, blocks: Sequence[Block]) -> Written:
+        """Stores their points; when it returns they are stored, but for those that it counts as refused."""
 
     async def query(self, query: Query) -> tuple[Line, ...]:
         """The lines of a query, by tags."""

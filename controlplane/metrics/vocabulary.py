@@ -7,7 +7,7 @@ one value (`within`), and the series of a group give one line (`across`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,12 +36,22 @@ class Series:
         return dict(self.tags).get(key, "")
 
 
-class Point(NamedTuple):
-    """A value of a series at a time, in milliseconds since 1970."""
+class Layout:
+    """Some series in an order. Equal only to itself: who writes the same series again and again keeps one layout of
+    them, and by it a store finds at once what it knows of all of them."""
 
-    series: Series
+    __slots__ = ("__weakref__", "series")
+
+    def __init__(self, series: Iterable[Series]) -> None:
+        self.series = tuple(series)
+
+
+class Block(NamedTuple):
+    """A finite value for each series of a layout, at one time in milliseconds since 1970: so many points."""
+
+    layout: Layout
     at_ms: int
-    value: float
+    values: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +157,9 @@ class StoreUnavailableError(UnavailableError):
         self.retry_after_s = retry_after_s
 
 
-def grouped(points: Iterable[Point]) -> dict[Series, list[Point]]:
-    """Points by series, in the order in which they come."""
-    by_series: dict[Series, list[Point]] = {}
-    for point in points:
-        by_series.setdefault(point.series, []).append(point)
-    return by_series
+def size_of(blocks: Iterable[Block]) -> int:
+    """How many points they are."""
+    return sum(len(block.values) for block in blocks)
 
 
 def buckets(samples: Iterable[tuple[int, float]], *, start_ms: int, step_ms: int) -> Iterator[Bucket]:

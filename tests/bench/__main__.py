@@ -19,6 +19,7 @@ from tests.bench.scenario import Options
 SCENARIOS = {
     "channel": "tests.bench.channel:channel",
     "mtls": "tests.bench.channel:mtls",
+    "metrics": "tests.bench.metrics:metrics",
     "agent": "tests.bench.agent:agent",
     "start": "tests.bench.start:start",
     "change": "tests.bench.change:change",

@@ -60,10 +60,26 @@ class Connected:
     """The same with all that HTTP/2 adds."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """How a fleet's reports went; times in seconds."""
+
+    samples: int
+    """Whose batches were acknowledged."""
+    latencies: list[float]
+    """Of some of the batches, from the first attempt to the acknowledgement."""
+    turned_away: int
+    """How often one was told to come again."""
+    broken: int
+    why: list[str]
+    stored_at: float
+    """When the last one was acknowledged, by the monotonic clock."""
+
+
 class Fleet:
     """Made by `fleet`; not for more than one task."""
 
-    def __init__(self, folder: Path, *, agents: int, state: str, tls: Certificates | None) -> None:
+    def __init__(self, folder: Path, *, agents: int, state: str, tls: Certificates | None, metrics: str) -> None:
         self.agents = agents
         self.enrolling_s = 0.0
         self.client: ManagementClient
@@ -76,6 +92,7 @@ class Fleet:
             *("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--channel", "127.0.0.1:0"),
             *("--management-token-file", token, "--heartbeat", str(_QUIET_HEARTBEAT_S), "--gone", "1e6"),
             *(("--state", state) if state else ()),
+            *(("--metrics", metrics) if metrics else ()),
             *(tls.server_arguments() if tls else ()),
         ]
         self._program: Program
@@ -187,6 +204,22 @@ class Fleet:
         busy = machine.cpu_s(self.pid) - before
         return (busy - idle) / sum(answer["sent"] for answer in answers)
 
+    async def report(self, *, series: int, interval: float, rounds: int = 0, seconds: float = 0.0) -> None:
+        """Every agent begins to report: so many batches an interval apart, or as many as go in so many seconds."""
+        await self._all(do="report", series=series, interval=interval, rounds=rounds, seconds=seconds)
+
+    async def reported(self) -> Reported:
+        """Once everything is stored that `report` began."""
+        answers = await self._all(do="reported")
+        return Reported(
+            samples=sum(answer["samples"] for answer in answers),
+            latencies=sorted(at for answer in answers for at in answer["latencies"]) or [0.0],
+            turned_away=sum(answer["turned_away"] for answer in answers),
+            broken=sum(answer["broken"] for answer in answers),
+            why=[why for answer in answers for why in answer["why"]],
+            stored_at=max(answer["stored_at"] for answer in answers),
+        )
+
     async def idle_cpu_s(self, seconds: float) -> float:
         """CPU seconds of the plane while nobody says anything."""
         before = machine.cpu_s(self.pid)
@@ -219,9 +252,11 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, *, agents: int, state: str = "", tls: Certificates | None = None) -> AsyncIterator[Fleet]:
+async def fleet(
+    folder: Path, *, agents: int, state: str = "", tls: Certificates | None = None, metrics: str = ""
+) -> AsyncIterator[Fleet]:
     """An enrolled fleet, not connected yet, and a control plane that has just been started."""
-    made = Fleet(folder, agents=agents, state=state, tls=tls)
+    made = Fleet(folder, agents=agents, state=state, tls=tls, metrics=metrics)
     async with AsyncExitStack() as workers:
         async with AsyncExitStack() as first:
             await made.start(first)

@@ -41,6 +41,7 @@ from headrace.types import Attempt, AttemptState, Engine, Facts, Health, Observe
 from tests.bench import machine
 from tests.bench.certificates import Certificates
 from tests.bench.http2 import Stream, frame, opening
+from tests.bench.reporting import Reporting
 
 _HEARTBEAT = frame(codec.encode_agent(Heartbeat()))
 _TICK_S = 0.01
@@ -71,6 +72,7 @@ class Swarm:
     """How many agents took a generation."""
     messages: int = 0
     """How many came, to all agents."""
+    reporting: Reporting | None = None
     everybody: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a generation has reached the last one."""
 
@@ -288,8 +290,22 @@ async def heartbeats(swarm: Swarm, *, rounds: int, seconds: float) -> dict[str, 
     return {"sent": sent}
 
 
+async def report(swarm: Swarm, *, series: int, interval: float, rounds: int, seconds: float) -> dict[str, Any]:
+    """Every agent begins to report; `reported` waits for the end of it."""
+    credentials = [agent.credential for agent in swarm.agents]
+    swarm.reporting = Reporting(swarm.target, credentials, series=series)
+    swarm.reporting.start(interval=interval, rounds=rounds, seconds=seconds)
+    return {}
+
+
+async def reported(swarm: Swarm) -> dict[str, Any]:
+    """What came of the reports."""
+    assert swarm.reporting is not None
+    return await swarm.reporting.end()
+
+
 _COMMANDS: Mapping[str, Callable[..., Awaitable[dict[str, Any]]]] = {
-    command.__name__: command for command in (enroll, connect, disconnect, taken, count, heartbeats)
+    command.__name__: command for command in (enroll, connect, disconnect, taken, count, heartbeats, report, reported)
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.http import HttpDoor
 from controlplane.settings import Door
-from headrace.errors import ConflictError, InvalidError
+from headrace.errors import ConflictError, InvalidError, UnavailableError
 
 READY: list[str] = [""]
 
@@ -27,7 +27,12 @@ async def door() -> AsyncIterator[HttpDoor]:
 
 async def ask(door: HttpDoor, request: bytes) -> tuple[int, str]:
     """Status and body; 0 when the door said nothing."""
-    host, _, port = door.address.rpartition(":")
+    return await fetch(door.address, request)
+
+
+async def fetch(address: str, request: bytes) -> tuple[int, str]:
+    """The same of any address."""
+    host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(request)
@@ -46,6 +51,15 @@ def get(path: str, method: str = "GET", *headers: str, host: str = "127.0.0.1") 
     return "\r\n".join(lines).encode()
 
 
+async def test_a_fleet_whose_store_is_away_is_said_in_words() -> None:
+    async def away() -> bytes:
+        raise UnavailableError("the metric store is away")
+
+    async with HttpDoor(Door(address="127.0.0.1:0"), tls=None, ready=ready, fleet=away) as door:
+        assert await ask(door, get("/metrics/fleet")) == (503, "the metric store is away\n")
+        assert (await ask(door, get("/healthz")))[0] == 200
+
+
 async def test_health_and_readiness(door: HttpDoor) -> None:
     assert await ask(door, get("/healthz")) == (200, "ok\n")
     assert await ask(door, get("/readyz?verbose")) == (200, "ok\n")
@@ -59,6 +73,7 @@ async def test_health_and_readiness(door: HttpDoor) -> None:
     ("request_", "status"),
     [
         (get("/api/v1/pipelines"), 404),
+        (get("/metrics/fleet"), 404),
         (get("/healthz", "POST"), 405),
         (b"nonsense\r\n\r\n", 405),
         (b"\r\n\r\n", 405),

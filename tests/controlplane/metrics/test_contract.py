@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from controlplane.metrics import MetricStore
 from controlplane.metrics.aggregation import lines
-from controlplane.metrics.vocabulary import Across, Line, Point, Query, Recent, Selection, Series, Within, buckets
+from controlplane.metrics.vocabulary import Across, Line, Query, Recent, Selection, Series, Within, buckets
 from tests.controlplane.metrics.conftest import START
+from tests.controlplane.metrics.points import Point, packed
 
 A = Series.of("records_total", {"agent": "a", "pipeline": "edge", "plugin": "tail.0"})
 B = Series.of("records_total", {"agent": "b", "pipeline": "edge", "plugin": "tail.0"})
@@ -77,7 +78,7 @@ async def test_an_empty_store_answers_with_nothing(metric_store: MetricStore) ->
 
 
 async def test_what_is_written_is_there_when_the_write_returns(metric_store: MetricStore) -> None:
-    written = await metric_store.write([*counted(A, 1, 2, 3), *counted(OTHER, 7)])
+    written = await metric_store.write(packed([*counted(A, 1, 2, 3), *counted(OTHER, 7)]))
     assert (written.stored, dict(written.refused)) == (4, {})
     assert await metric_store.latest(everything(), since_ms=START) == (
         Recent(OTHER, START, 7, START, 7),
@@ -88,7 +89,7 @@ async def test_what_is_written_is_there_when_the_write_returns(metric_store: Met
 
 
 async def test_latest_is_of_the_window_that_was_asked_for(metric_store: MetricStore) -> None:
-    await metric_store.write([*counted(A, 1, 2, 3), *counted(B, 9)])
+    await metric_store.write(packed([*counted(A, 1, 2, 3), *counted(B, 9)]))
     assert await metric_store.latest(everything(), since_ms=START + 10_000) == (
         Recent(A, START + 10_000, 2, START + 20_000, 3),
     )
@@ -99,8 +100,8 @@ async def test_a_point_that_comes_again_is_the_same_point_and_the_newest_value_s
 ) -> None:
     points = counted(A, 1, 2, 3, 4, 5, 6, 7)
     for _ in range(3):
-        await metric_store.write(points)
-    await metric_store.write([Point(A, START, 10.0)])
+        await metric_store.write(packed(points))
+    await metric_store.write(packed([Point(A, START, 10.0)]))
     (line,) = await metric_store.query(query(everything(), within=Within.COUNT))
     assert line.points == ((START, 6.0), (START + 60_000, 1.0))
     (line,) = await metric_store.query(query(everything(), within=Within.SUM))
@@ -109,8 +110,8 @@ async def test_a_point_that_comes_again_is_the_same_point_and_the_newest_value_s
 
 async def test_points_may_come_in_any_order(metric_store: MetricStore) -> None:
     points = counted(A, *range(30))
-    await metric_store.write(points[20:])
-    await metric_store.write(list(reversed(points[:20])))
+    await metric_store.write(packed(points[20:]))
+    await metric_store.write(packed(list(reversed(points[:20]))))
     asked = query(everything(), steps=6, within=Within.INCREASE)
     assert is_close(await metric_store.query(asked), expected(asked, points))
 
@@ -129,7 +130,7 @@ async def test_points_may_come_in_any_order(metric_store: MetricStore) -> None:
     ],
 )
 async def test_a_step_gives(within: Within, values: list[float], metric_store: MetricStore) -> None:
-    await metric_store.write(counted(A, 1, 2, 3, 1, every_ms=20_000))
+    await metric_store.write(packed(counted(A, 1, 2, 3, 1, every_ms=20_000)))
     (line,) = await metric_store.query(query(everything("records_total"), within=within, step_ms=60_000, steps=2))
     if within is Within.RATE:
         assert line.points == ((START + 60_000, pytest.approx(1 / 60)),)
@@ -139,7 +140,7 @@ async def test_a_step_gives(within: Within, values: list[float], metric_store: M
 
 async def test_a_counter_that_falls_has_begun_anew_and_a_gap_loses_nothing(metric_store: MetricStore) -> None:
     values = {0: 100.0, 10: 160.0, 20: 5.0, 60: 45.0}
-    await metric_store.write([Point(A, START + seconds * 1000, value) for seconds, value in values.items()])
+    await metric_store.write(packed([Point(A, START + seconds * 1000, value) for seconds, value in values.items()]))
     asked = query(everything(), steps=10, step_ms=10_000, within=Within.INCREASE)
     (line,) = await metric_store.query(asked)
     assert line.points == ((START + 10_000, 60.0), (START + 20_000, 5.0), (START + 60_000, 40.0))
@@ -164,13 +165,13 @@ async def test_a_counter_that_falls_has_begun_anew_and_a_gap_loses_nothing(metri
 async def test_series_are_grouped(
     by: tuple[str, ...], across: Across, result: dict[tuple[str, ...], float], metric_store: MetricStore
 ) -> None:
-    await metric_store.write([*counted(A, 1), *counted(B, 10), *counted(C, 100), *counted(OTHER, 1000)])
+    await metric_store.write(packed([*counted(A, 1), *counted(B, 10), *counted(C, 100), *counted(OTHER, 1000)]))
     found = await metric_store.query(query(everything("records_total"), by=by, across=across))
     assert {tuple(value for _, value in line.tags): line.points[0][1] for line in found} == result
 
 
 async def test_series_are_selected_by_tags_and_a_missing_one_is_empty(metric_store: MetricStore) -> None:
-    await metric_store.write([*counted(A, 1), *counted(B, 10), *counted(C, 100)])
+    await metric_store.write(packed([*counted(A, 1), *counted(B, 10), *counted(C, 100)]))
     for tags, series in (
         ({"agent": ("a",)}, (A,)),
         ({"agent": ("a", "b")}, (A, C, B)),
@@ -191,7 +192,7 @@ async def test_series_are_selected_by_tags_and_a_missing_one_is_empty(metric_sto
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_hostile_text_stays_text(text: str, metric_store: MetricStore) -> None:
     hostile, innocent = Series.of("records_total", {"agent": "a", "plugin": text}), A
-    await metric_store.write([*counted(hostile, 5), *counted(innocent, 1)])
+    await metric_store.write(packed([*counted(hostile, 5), *counted(innocent, 1)]))
     assert set(await metric_store.series(everything("records_total"))) == {hostile, innocent}
     selection = Selection(names=("records_total",), tags={"plugin": (text,)})
     assert [recent.series for recent in await metric_store.latest(selection, since_ms=START)] == [hostile]
@@ -201,7 +202,7 @@ async def test_hostile_text_stays_text(text: str, metric_store: MetricStore) -> 
 
 @pytest.mark.parametrize("value", [0.0, -0.5, 2.0**53 + 2, 1e300, 5e-300, 1.7976931348623157e308, 123456789.123456789])
 async def test_a_value_comes_back_as_it_was(value: float, metric_store: MetricStore) -> None:
-    await metric_store.write(counted(A, value))
+    await metric_store.write(packed(counted(A, value)))
     (recent,) = await metric_store.latest(everything(), since_ms=START)
     assert recent.last == value
 
@@ -229,7 +230,7 @@ async def test_every_store_agrees_with_the_pure_aggregation(
     ]
     begin = 0
     for batch in batches:
-        await metric_store.write(points[begin : begin + len(batch)])
+        await metric_store.write(packed(points[begin : begin + len(batch)]))
         begin += len(batch)
     asked = query(
         everything(f"records_total_{example}"),

@@ -12,10 +12,11 @@ from controlplane.metrics import open_metric_store
 from controlplane.metrics.influxdb import InfluxMetricStore
 from controlplane.metrics.influxdb_url import parse
 from controlplane.metrics.line_protocol import cut_of, measurement_of
-from controlplane.metrics.vocabulary import Point, Selection, Series, StoreUnavailableError
+from controlplane.metrics.vocabulary import Selection, Series, StoreUnavailableError
 from headrace.errors import InvalidError
 from tests.controlplane.metrics.conftest import START, opened
 from tests.controlplane.metrics.fake_influx import FakeInflux
+from tests.controlplane.metrics.points import Point, packed
 from tests.controlplane.metrics.test_contract import A, B, counted, everything
 from tests.influxd import Influxd
 from tests.processes import eventually
@@ -41,7 +42,7 @@ async def test_the_database_is_made_when_the_server_comes_with_a_policy_of_its_o
     influxd.stop()
     async with opened(store_at(influxd.port, "/metrics?retention=48h")) as store:
         with pytest.raises(StoreUnavailableError, match="does not answer"):
-            await store.write(counted(A, 1))
+            await store.write(packed(counted(A, 1)))
         assert not (await store.health()).ok
         running = asyncio.create_task(store.run())
         influxd.start()
@@ -56,25 +57,25 @@ async def test_a_database_that_is_there_is_left_as_it_is_and_one_that_was_droppe
 ) -> None:
     influxd.query('CREATE DATABASE "metrics"')
     async with opened(store_at(influxd.port)) as store:
-        await store.write(counted(A, 1))
+        await store.write(packed(counted(A, 1)))
         (policies,) = influxd.query('SHOW RETENTION POLICIES ON "metrics"')
         assert [row[0] for row in policies["values"]] == ["autogen"]
         influxd.query('DROP DATABASE "metrics"')
         with pytest.raises(StoreUnavailableError, match="not found"):
-            await store.write(counted(A, 1))
-        await store.write(counted(A, 2))
+            await store.write(packed(counted(A, 1)))
+        await store.write(packed(counted(A, 2)))
         (recent,) = await store.latest(everything(), since_ms=START)
         assert recent.last == 2
 
 
 async def test_bad_lines_are_found_and_counted_and_no_good_one_is_lost(influxd: Influxd) -> None:
     async with opened(store_at(influxd.port)) as store:
-        await store.write(counted(A, 1))
+        await store.write(packed(counted(A, 1)))
         data = b'bad_total,agent=a value=7i 1767225600000000000\nworse_total value="text" 1767225600000000000'
         influxd.post("/write?db=metrics", data)
         points = [Point(series, START, 1.0) for series in GOOD]
         worse = Point(Series("worse_total"), START + 1, 1.0)
-        written = await store.write([*points[:77], Point(BAD, START, 1.5), *points[77:], worse])
+        written = await store.write(packed([*points[:77], Point(BAD, START, 1.5), *points[77:], worse]))
         assert written.stored == len(GOOD)
         assert dict(written.refused) == {"InfluxDB has this metric with values of another type": 2}
         assert len(await store.latest(Selection(names=("good_total",)), since_ms=START)) == len(GOOD)
@@ -82,16 +83,16 @@ async def test_bad_lines_are_found_and_counted_and_no_good_one_is_lost(influxd: 
 
 async def test_what_is_older_than_the_server_keeps_is_counted_too(influxd: Influxd) -> None:
     async with opened(store_at(influxd.port, "/metrics?retention=1h")) as store:
-        written = await store.write(counted(A, 1, 2))
+        written = await store.write(packed(counted(A, 1, 2)))
         assert (written.stored, written.refused) == (0, {"InfluxDB keeps nothing so old": 2})
 
 
 async def test_what_was_stored_outlives_a_kill_and_what_was_not_is_told(influxd: Influxd) -> None:
     async with opened(store_at(influxd.port)) as store:
-        await store.write(counted(A, 1, 2, 3))
+        await store.write(packed(counted(A, 1, 2, 3)))
         influxd.kill()
         with pytest.raises(StoreUnavailableError, match=f"127.0.0.1:{influxd.port}"):
-            await store.write(counted(B, 1))
+            await store.write(packed(counted(B, 1)))
         influxd.start()
         await eventually(lambda: _writes(store, counted(B, 5)))
         assert {recent.series: recent.last for recent in await store.latest(everything(), since_ms=START)} == {
@@ -102,7 +103,7 @@ async def test_what_was_stored_outlives_a_kill_and_what_was_not_is_told(influxd:
 
 async def _writes(store: InfluxMetricStore, points: list[Point]) -> bool:
     try:
-        return (await store.write(points)).stored == len(points)
+        return (await store.write(packed(points))).stored == len(points)
     except StoreUnavailableError:
         return False
 
@@ -113,9 +114,9 @@ async def test_who_may_not_is_told_so_and_who_may_does(login: str, tmp_path: Pat
         server.post("/query", b"q=CREATE USER headrace WITH PASSWORD 'pass:w@rd' WITH ALL PRIVILEGES")
         async with opened(store_at(server.port, login=login)) as store:
             with pytest.raises(StoreUnavailableError, match=r"401.*check the user and password"):
-                await store.write(counted(A, 1))
+                await store.write(packed(counted(A, 1)))
         async with opened(store_at(server.port, login="headrace:pass%3Aw%40rd@")) as store:
-            assert (await store.write(counted(A, 1))).stored == 1
+            assert (await store.write(packed(counted(A, 1)))).stored == 1
             assert len(await store.latest(everything(), since_ms=START)) == 1
 
 
@@ -126,7 +127,7 @@ async def test_2x_gets_its_bucket_and_a_batch_that_is_refused_whole_is_cut_to_th
     with FakeInflux(2, refused={"bad_total"}) as fake:
         async with opened(fake_store(fake, "&retention=30d")) as store:
             points = [Point(series, START, 1.0) for series in GOOD]
-            written = await store.write([*points, Point(BAD, START, 1.0)])
+            written = await store.write(packed([*points, Point(BAD, START, 1.0)]))
             assert written.stored == len(GOOD)
             assert sum(written.refused.values()) == 1
         assert fake.buckets == [
@@ -139,7 +140,9 @@ async def test_2x_gets_its_bucket_and_a_batch_that_is_refused_whole_is_cut_to_th
 async def test_3x_says_which_line_was_bad_and_is_asked_once() -> None:
     with FakeInflux(3, refused={"bad_total"}) as fake:
         async with opened(fake_store(fake)) as store:
-            written = await store.write([Point(BAD, START, 1.0), *(Point(series, START, 1.0) for series in GOOD)])
+            written = await store.write(
+                packed([Point(BAD, START, 1.0), *(Point(series, START, 1.0) for series in GOOD)])
+            )
             assert (written.stored, sum(written.refused.values())) == (len(GOOD), 1)
         assert (len(fake.lines), fake.writes) == (len(GOOD), [len(GOOD) + 1])
 
@@ -156,7 +159,7 @@ async def test_a_metric_that_is_refused_as_a_whole_does_not_cost_a_request_for_e
     with FakeInflux(2, refused={"bad_total"}, buckets=[{"name": "metrics"}]) as fake:
         async with opened(fake_store(fake)) as store:
             bad = [Point(Series.of("bad_total", {"agent": f"a{number}"}), START, 1.0) for number in range(2_000)]
-            written = await store.write([*(Point(series, START, 1.0) for series in GOOD), *bad])
+            written = await store.write(packed([*(Point(series, START, 1.0) for series in GOOD), *bad]))
             assert (written.stored, sum(written.refused.values())) == (len(GOOD), len(bad))
         assert len(fake.writes) <= 120
 
@@ -173,16 +176,16 @@ async def test_a_server_that_wants_no_more_is_left_alone_as_long_as_it_wishes(
         fake.script.append((status, {"retry-after": header} if header else {}, b'{"message": "too much"}'))
         async with opened(fake_store(fake)) as store:
             with pytest.raises(StoreUnavailableError, match=f"{status}: too much") as raised:
-                await store.write(counted(A, 1))
+                await store.write(packed(counted(A, 1)))
             assert raised.value.retry_after_s == wish
-            assert (await store.write(counted(A, 1))).stored == 1
+            assert (await store.write(packed(counted(A, 1)))).stored == 1
 
 
 async def test_a_batch_that_is_too_large_is_cut() -> None:
     with FakeInflux(3) as fake:
         fake.script.append((413, {}, b"too large"))
         async with opened(fake_store(fake)) as store:
-            assert (await store.write(counted(A, *range(100)))).stored == 100
+            assert (await store.write(packed(counted(A, *range(100))))).stored == 100
         assert fake.writes == [100, 50, 50]
 
 
@@ -191,11 +194,11 @@ async def test_a_wrong_token_and_an_unknown_organisation_are_told(version: int) 
     with FakeInflux(version) as fake:
         async with opened(store_at(fake.port, "/metrics?token=wrong&org=o")) as store:
             with pytest.raises(StoreUnavailableError, match=r"401.*the token"):
-                await store.write(counted(A, 1))
+                await store.write(packed(counted(A, 1)))
         if version == 2:
             async with opened(store_at(fake.port, "/metrics?token=secret&org=nobody")) as store:
                 with pytest.raises(StoreUnavailableError, match="no organisation 'nobody'"):
-                    await store.write(counted(A, 1))
+                    await store.write(packed(counted(A, 1)))
 
 
 # VictoriaMetrics, which takes lines by 2.x's path.
@@ -206,7 +209,7 @@ async def test_a_real_server_takes_lines_by_the_path_of_2x(tmp_path: Path) -> No
         async with opened(store_at(server.port, "/metrics?api=2&org=o&token=t")) as store:
             hostile = Series.of("records_total", {"plugin": 'say "hi", a=b ключ', "agent": "b"})
             points = [*counted(A, 1, 2.5, 3), *counted(hostile, 2.0**53 + 2)]
-            assert (await store.write(points)).stored == 4
+            assert (await store.write(packed(points))).stored == 4
         exported = await eventually(lambda: server.export("records_total_value"))
         found = {frozenset(item["metric"].items()): (item["timestamps"], item["values"]) for item in exported}
         name = ("__name__", "records_total_value")

@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry
 from controlplane.metrics.buffer import BATCH, Buffer, NotStoredError
 from controlplane.metrics.intake import MOST_SERIES, MetricIntake
 from controlplane.metrics.meters import MetricMeters
-from controlplane.metrics.vocabulary import Point, Series, StoreUnavailableError, Written
+from controlplane.metrics.vocabulary import Block, Series, StoreUnavailableError, Written
 from controlplane.view import View
 from headrace import messages
 from headrace.messages import ReportRequest, Samples
 from tests.conftest import Clock
+from tests.controlplane.metrics.points import Point, packed, unpacked
 from tests.processes import eventually
 
 
@@ -38,7 +39,8 @@ class Memory:
         self.gate.set()
         self.refused: dict[str, int] = {}
 
-    async def write(self, points: Sequence[Point]) -> Written:
+    async def write(self, blocks: Sequence[Block]) -> Written:
+        points = list(unpacked(blocks))
         self.writes.append(len(points))
         await self.gate.wait()
         if self.error is not None:
@@ -209,7 +211,7 @@ async def test_small_reports_of_many_agents_become_few_writes(clock: Clock) -> N
 async def test_the_end_of_the_buffer_leaves_nobody_waiting(clock: Clock) -> None:
     parts = Parts(clock, linger_s=60.0)
     async with running(parts):
-        waiting = asyncio.create_task(parts.buffer.put([Point(Series("m"), 1, 1.0)]))
+        waiting = asyncio.create_task(parts.buffer.put(packed([Point(Series("m"), 1, 1.0)])))
         await asyncio.sleep(0)
     with pytest.raises(NotStoredError):
         await waiting

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from influxdb_client import Point as ClientPoint
 from influxdb_client import WritePrecision
 
-from controlplane.metrics.line_protocol import key_of, lines_of, number_of
-from controlplane.metrics.vocabulary import Point, Series
+from controlplane.metrics.line_protocol import Heads, by_series, key_of, lines_of, number_of
+from controlplane.metrics.vocabulary import Block, Layout, Series
 from headrace.errors import InvalidError
+from tests.controlplane.metrics.points import Point, packed
 from tests.controlplane.metrics.test_contract import HOSTILE
 
 HOSTILE_NAMES = [text for text in HOSTILE if not text.startswith("#")]
@@ -29,7 +30,7 @@ def official(point: Point) -> str:
 
 def ours(point: Point) -> list[str]:
     refused: list[str] = []
-    lines = lines_of([point], refused.append)
+    lines = lines_of(packed([point]), refused.append)
     assert len(lines) + len(refused) == 1
     return lines
 
@@ -86,17 +87,30 @@ def test_what_a_line_cannot_hold_as_it_is_is_refused(series: Series, why: str) -
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_no_number_is_refused_and_takes_no_other_with_it(value: float) -> None:
     refused: list[str] = []
-    lines = lines_of([Point(Series("m"), 1, value), Point(Series("m"), 2, 3.0)], refused.append)
+    lines = lines_of(packed([Point(Series("m"), 1, value), Point(Series("m"), 2, 3.0)]), refused.append)
     assert lines == ["m value=3 2"]
     assert refused == ["value is no finite number"]
 
 
-def test_lines_stand_by_series_and_points_of_one_series_as_they_came() -> None:
+def test_lines_come_as_the_points_do_and_by_series_points_of_one_stay_as_they_came() -> None:
     a, b = Series("a"), Series("b")
     points = [Point(b, 1, 1), Point(a, 2, 9), Point(b, 1, 0), Point(a, 1, 5)]
-    assert lines_of(points, lambda why: pytest.fail(why)) == [
+    lines = lines_of(packed(points), lambda why: pytest.fail(why))
+    assert lines == ["b value=1 1", "a value=9 2", "b value=0 1", "a value=5 1"]
+    assert by_series(lines) == [
         "a value=9 2",
         "a value=5 1",
         "b value=1 1",
         "b value=0 1",
     ]
+
+
+def test_what_a_layout_has_is_remembered_and_a_series_that_cannot_be_written_takes_no_other_with_it() -> None:
+    refused: list[str] = []
+    heads = Heads()
+    layout = Layout([Series("m"), Series.of("m", {"k": "a\n"}), Series("n")])
+    for at_ms in (1, 2):
+        block = Block(layout, at_ms, (1.0, 2.0, 3.5))
+        assert lines_of([block], refused.append, heads=heads) == [f"m value=1 {at_ms}", f"n value=3.5 {at_ms}"]
+    assert refused == ["tag has a character that cannot be printed"] * 2
+    assert heads.of(layout) is heads.of(layout)

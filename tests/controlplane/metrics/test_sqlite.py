@@ -12,9 +12,10 @@ from controlplane.metrics import open_metric_store
 from controlplane.metrics.sqlite import SqliteMetricStore
 from controlplane.metrics.sqlite_file import HOUR, HOUR_MS, MINUTE, MINUTE_MS, RAW
 from controlplane.metrics.sqlite_upkeep import Retention
-from controlplane.metrics.vocabulary import Point, Query, Series, StoreUnavailableError, Within
+from controlplane.metrics.vocabulary import Query, Series, StoreUnavailableError, Within
 from headrace.errors import InvalidError
 from tests.controlplane.metrics.conftest import START, opened
+from tests.controlplane.metrics.points import Point, packed
 from tests.controlplane.metrics.test_contract import A, B, counted, everything, expected, is_close, query
 
 SHORT = Retention(raw_ms=HOUR_MS, minute_ms=3 * HOUR_MS, hour_ms=24 * HOUR_MS)
@@ -53,7 +54,7 @@ async def test_old_points_live_on_by_the_minute_then_by_the_hour_then_go_with_th
     points = [*counted(A, *range(360), every_ms=10_000), *counted(B, 5.0)]  # an hour
     async with opened(SqliteMetricStore(path, retention=SHORT, now=wall)) as store:
         assert isinstance(store, SqliteMetricStore)
-        await store.write(points)
+        await store.write(packed(points))
         wall.ms = START + 3 * HOUR_MS
         await store.keep_up()
         assert (rows(path, RAW), rows(path, MINUTE), rows(path, HOUR)) == (0, 61, 2)
@@ -71,7 +72,7 @@ async def test_old_points_live_on_by_the_minute_then_by_the_hour_then_go_with_th
         await store.keep_up()
         assert (rows(path, HOUR), await store.series(everything())) == (0, ())
         # An agent that comes back gets its series anew.
-        await store.write([Point(A, wall.ms, 1.0)])
+        await store.write(packed([Point(A, wall.ms, 1.0)]))
         assert await store.series(everything()) == (A,)
 
 
@@ -79,7 +80,7 @@ async def test_a_query_over_the_edge_of_two_tiers_counts_nothing_twice(path: Pat
     points = [*counted(A, *range(720), every_ms=10_000), *counted(B, *range(0, 1440, 2), every_ms=10_000)]
     async with opened(SqliteMetricStore(path, retention=SHORT, now=wall)) as store:
         assert isinstance(store, SqliteMetricStore)
-        await store.write(points)
+        await store.write(packed(points))
         wall.ms = START + 2 * HOUR_MS
         await store.keep_up()
         assert 0 < rows(path, RAW) < len(points)
@@ -101,15 +102,15 @@ async def test_what_comes_late_is_rolled_up_too_and_what_comes_too_late_takes_no
     async with opened(SqliteMetricStore(path, retention=SHORT, now=wall)) as store:
         assert isinstance(store, SqliteMetricStore)
         first, late = counted(A, 1, 2, 3), counted(A, 4, 5, 6, start_ms=START + 30_000)
-        await store.write(first)
+        await store.write(packed(first))
         wall.ms = START + 30 * MINUTE_MS
         await store.keep_up()
-        await store.write(late)
+        await store.write(packed(late))
         wall.ms = START + 2 * HOUR_MS
         await store.keep_up()
         asked = query(everything(), steps=1, within=Within.SUM)
         assert await store.query(asked) == expected(asked, [*first, *late])
-        await store.write([Point(A, START, 1000.0)])
+        await store.write(packed([Point(A, START, 1000.0)]))
         await store.keep_up()
         assert await store.query(asked) == expected(asked, [*first, *late])
 
@@ -121,7 +122,7 @@ async def test_the_file_stays_within_its_size_by_losing_the_oldest_first(path: P
         many = [Series.of("records_total", {"agent": f"a{number}"}) for number in range(100)]
         for number in range(3 * 120):  # three hours, a point of each every 30 s
             wall.ms = START + number * 30_000
-            await store.write([Point(series, wall.ms, float(number)) for series in many])
+            await store.write(packed([Point(series, wall.ms, float(number)) for series in many]))
             if number % 10 == 9:
                 await store.keep_up()
         assert path.stat().st_size < 2 * limit
@@ -142,10 +143,10 @@ async def test_writes_come_in_between_the_steps_of_upkeep(path: Path, wall: Wall
             order.append("upkeep")
 
         async def write() -> None:
-            await store.write(counted(B, 1))
+            await store.write(packed(counted(B, 1)))
             order.append("write")
 
-        await store.write(counted(A, *range(360), every_ms=10_000))  # sixty minutes to roll up
+        await store.write(packed(counted(A, *range(360), every_ms=10_000)))  # sixty minutes to roll up
         wall.ms = START + 3 * HOUR_MS
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_up())
@@ -155,7 +156,7 @@ async def test_writes_come_in_between_the_steps_of_upkeep(path: Path, wall: Wall
 
 async def test_it_is_there_after_a_restart_and_private(path: Path) -> None:
     async with opened(SqliteMetricStore(path)) as store:
-        await store.write(counted(A, 1, 2))
+        await store.write(packed(counted(A, 1, 2)))
     async with opened(SqliteMetricStore(path)) as store:
         (recent,) = await store.latest(everything(), since_ms=START)
         assert recent.last == 2
