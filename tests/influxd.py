@@ -98,4 +98,6 @@ bind-address = "127.0.0.1:{rpc}"
   auth-enabled = {str(self._auth).lower()}
 [monitor]
   store-enabled = false
+[retention]
+  check-interval = "1s"
 """
