@@ -45,6 +45,7 @@ class Enrolment:
         self._now = now
         self._roll = roll
         self._request = request
+        self._waits = False
 
     async def until_enrolled(self) -> None:
         """Returns once there is an identity on disk; at once if there is one."""
@@ -74,8 +75,10 @@ class Enrolment:
             log.error("enrolment failed", reason=error.message)
             return 0.0
         if response.pending_until is not None:
-            log.info("enrolment waits for approval", until=response.pending_until.isoformat())
-            return max(1.0, (response.pending_until - self._now()).total_seconds())
+            if not self._waits:
+                log.warning("an operator has to approve of this agent; it waits", name=request.facts.name)
+            self._waits = True
+            return min(LONGEST_DELAY_S, max(1.0, (response.pending_until - self._now()).total_seconds()))
         identity = identity_of(response, self._now())
         self._state.save_identity(identity)
         self._state.save_next(None)

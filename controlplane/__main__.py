@@ -131,6 +131,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         public_hosts=tuple(options.public_host or ()),
         grpc=Door(address=options.grpc, insecure=options.grpc_insecure),
         channel=Door(address=options.channel, insecure=options.channel_insecure),
+        approve=options.approve == "manual",
         channel_mtls=Door(address=options.channel_mtls) if options.channel_mtls else None,
         grpc_mtls=Door(address=options.grpc_mtls) if options.grpc_mtls else None,
         client_ca=_read(options.client_ca) if options.client_ca else b"",
@@ -251,6 +252,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--ca-key", type=Path, metavar="FILE", help="its key; the same pair for all replicas")
     command.add_argument("--certificate-lifetime", type=float, default=86_400.0, metavar="SECONDS")
+    command.add_argument(
+        "--approve",
+        choices=("auto", "manual"),
+        default="auto",
+        help="whether agents with a good token wait for `headrace agent approve` (default: auto, they do not)",
+    )
     command.add_argument(
         "--management-token-file", type=Path, metavar="FILE", help="the token to ask for (default: a fresh one)"
     )

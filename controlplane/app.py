@@ -33,7 +33,7 @@ from controlplane.fleet import Fleet
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.hosts import Hosts, check_people
 from controlplane.http import HttpDoor
-from controlplane.identity import Authorities, Authority, Claims, Enrolment, People, Tokens, Users
+from controlplane.identity import Approvals, Authorities, Authority, Claims, Enrolment, People, Tokens, Users
 from controlplane.identity.authority_files import AuthorityFiles, Folder, Given
 from controlplane.identity.cluster import Cluster
 from controlplane.identity.possession import Possession
@@ -226,6 +226,7 @@ class _Parts:
         )
         files = _authority_files(settings, clock)
         self.authorities = Authorities(store=store, view=self.view, files=files, clock=clock) if files else None
+        approvals = Approvals(store=store, clock=clock)
         self.upkeep = Upkeep(
             sessions=self.sessions,
             claims=self.claims,
@@ -240,6 +241,7 @@ class _Parts:
             commands=self.fleet.commands,
             uploads=self.fleet.uploads,
             authorities=self.authorities,
+            approvals=approvals,
             view=self.view,
             renew_s=settings.heartbeat_s,
             sweep_s=min(5.0, settings.timings.suspect / 6),
@@ -249,7 +251,7 @@ class _Parts:
             view=self.view,
             sessions=self.sessions,
             authority=Authority(store=store, view=self.view, authorities=self.authorities, clock=clock),
-            enrolment=Enrolment(store=store, clock=clock, authorities=self.authorities),
+            enrolment=Enrolment(store=store, clock=clock, authorities=self.authorities, approve=settings.approve),
             claims=self.claims,
             intake=self.intake,
             metrics=metric_intake,
@@ -302,6 +304,7 @@ class _Parts:
             secrets=self.secrets,
             users=self.users,
             authorities=self.authorities,
+            approvals=approvals,
             dump=store.dump,
         )
         self.http = HttpDoor(

@@ -22,6 +22,14 @@ SECRET_KEY = "secret/"
 no variable's name has a slash."""
 
 
+class Verdict(StrEnum):
+    """What an operator said of an application."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    DENIED = "denied"
+
+
 class Topic(StrEnum):
     """What an entry of the change log is about; its key names which one."""
 
@@ -194,6 +202,33 @@ class TokenRow:
     """Selector text that names the labels which an agent may claim; empty is any."""
     networks: tuple[str, ...] = ()
     """From where it may be used, as CIDRs; empty is anywhere."""
+    approve: bool = False
+    """Whether an operator has to approve of each agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationRow:
+    """An agent that wants to enrol and needs an operator's approval, or has it and has not come back yet."""
+
+    KEY: ClassVar = ("id",)
+    id: str
+    """The agent's id, should it be approved."""
+    public_key: str
+    name: str
+    facts: Facts
+    token_id: str
+    source: str
+    """The address that it came from."""
+    claimed: str = ""
+    """The agent whose credential it showed, without the key that belongs to it."""
+    asked_at: datetime
+    expires_at: datetime
+    verdict: Verdict = Verdict.WAITING
+    replaces: str = ""
+    """The agent whose id it gets instead."""
+    author: str = ""
+    """Who decided."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +363,7 @@ Row = (
     | ObservedRow
     | TransitionRow
     | TokenRow
+    | ApplicationRow
     | CertificateRow
     | AuthorityRow
     | UserRow

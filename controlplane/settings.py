@@ -55,6 +55,8 @@ class Settings:
     """The authority that signs agents' certificates; None: one of its own in the data folder, where that is alone."""
     certificate_s: float = 24 * 3600.0
     """For how long a certificate is good."""
+    approve: bool = False
+    """Whether an operator has to approve of each agent, whatever its token says."""
     tls: ServerTls | None = None
     grpc_mtls: Door | None = None
     """A second door for people, which lets them in by their certificates; needs `tls` and `client_ca`."""

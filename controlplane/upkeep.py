@@ -10,7 +10,7 @@ import structlog
 from controlplane.fleet.commands import Commands
 from controlplane.fleet.lifecycle import Lifecycle
 from controlplane.fleet.uploads import Uploads
-from controlplane.identity import Authorities, Claims
+from controlplane.identity import Approvals, Authorities, Claims
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace.errors import UnavailableError
@@ -33,6 +33,7 @@ class Upkeep:
         commands: Commands,
         uploads: Uploads,
         authorities: Authorities | None,
+        approvals: Approvals,
         view: View,
         renew_s: float,
         sweep_s: float,
@@ -44,6 +45,7 @@ class Upkeep:
         self._commands = commands
         self._uploads = uploads
         self._authorities = authorities
+        self._approvals = approvals
         self._view = view
         self._renew_s = renew_s
         self._sweep_s = sweep_s
@@ -77,6 +79,7 @@ class Upkeep:
         await self._commands.collect()
         if self._authorities is not None:
             await self._authorities.sweep()
+        await self._approvals.sweep()
 
 
 async def _every(seconds: float, action: Callable[[], Awaitable[None]], what: str) -> None:

@@ -179,6 +179,15 @@ class ManagementClient:
         """Takes an agent's credential away, for good."""
         await self._call(api.RevokeAgentRequest(agent=agent, reason=reason), api.RevokeAgentResponse)
 
+    async def approve_agent(self, agent: str, *, replaces: str = "") -> str:
+        """Lets in one that waits for it, as an agent that is known where `replaces` says so; the id that it gets."""
+        request = api.ApproveAgentRequest(agent=agent, replaces=replaces)
+        return (await self._call(request, api.ApproveAgentResponse)).id
+
+    async def deny_agent(self, agent: str, *, reason: str = "") -> None:
+        """Refuses one that waits."""
+        await self._call(api.DenyAgentRequest(agent=agent, reason=reason), api.DenyAgentResponse)
+
     async def set_variables(self, *, set: Sequence[api.Variable] = (), unset: Sequence[api.Variable] = ()) -> None:
         """Sets and unsets variables, by name and selector."""
         request = api.SetVariablesRequest(set=tuple(set), unset=tuple(unset))
@@ -200,10 +209,12 @@ class ManagementClient:
         max_agents: int = 0,
         scope: str = "",
         networks: Sequence[str] = (),
+        approve: bool = False,
     ) -> api.CreateTokenResponse:
         """A bootstrap token for agents and its secret, shown this once; defaults are one hour and one use.
 
         `labels` are stamped; `scope` (selector text) and `networks` (CIDRs) say what may be claimed, and from where.
+        With `approve` an operator has to approve of each agent.
         """
         request = api.CreateTokenRequest(
             ttl_seconds=ttl_seconds,
@@ -213,6 +224,7 @@ class ManagementClient:
             max_agents=max_agents,
             scope=scope,
             networks=tuple(networks),
+            approve=approve,
         )
         return await self._call(request, api.CreateTokenResponse)
 

@@ -1,5 +1,6 @@
 """Who is who: bootstrap tokens, enrolment, credentials, and which process of an agent owns its session."""
 
+from controlplane.identity.approvals import Approvals
 from controlplane.identity.authorities import Authorities
 from controlplane.identity.claims import Claimed, Claims
 from controlplane.identity.credentials import Authority
@@ -8,4 +9,4 @@ from controlplane.identity.people import People
 from controlplane.identity.tokens import Tokens
 from controlplane.identity.users import Users
 
-__all__ = ["Authorities", "Authority", "Claimed", "Claims", "Enrolment", "People", "Tokens", "Users"]
+__all__ = ["Approvals", "Authorities", "Authority", "Claimed", "Claims", "Enrolment", "People", "Tokens", "Users"]

@@ -3,6 +3,7 @@
 A refused enrolment makes no agent; it is an event, as long as refusals of its source are few. A source with many in a
 minute is told to wait, and costs no write; a good token is good from there all the same, so that whoever floods from
 behind an ingress locks out nobody. An agent that shows its previous credential keeps its id, and that credential ends.
+Where an operator has to approve, one that is not known yet waits for that, and is no agent until then (`approvals`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from controlplane.identity import credentials, renewal
+from controlplane.identity import approvals, credentials, renewal
+from controlplane.identity.approvals import DeniedError
 from controlplane.identity.authorities import Authorities
 from controlplane.identity.certificates import public_key_of
 from controlplane.identity.denials import revoke_certificates
-from controlplane.identity.scope import source_of
+from controlplane.identity.scope import check_claims, source_of
 from controlplane.identity.secret import Kind, mint, new_id, take_apart
 from controlplane.identity.throttle import FAILURES, Throttle
-from controlplane.identity.tokens import Applicant, check, redeem
+from controlplane.identity.tokens import Applicant, check, check_room, redeem
 from controlplane.labels import check_labels
-from controlplane.model import AgentRow, Topic
+from controlplane.model import AgentRow, TokenRow, Topic, Verdict
 from controlplane.state.store import Reader, Store, Transaction
 from headrace.errors import ForbiddenError, HeadraceError, InvalidError, OverloadedError, UnauthenticatedError
 from headrace.messages import EnrollRequest, EnrollResponse
@@ -35,8 +37,19 @@ _Refusal = (UnauthenticatedError, ForbiddenError, InvalidError)
 class Enrolment:
     """Gives identities to agents; safe to use from many tasks of one loop."""
 
-    def __init__(self, *, store: Store, clock: Callable[[], datetime], authorities: Authorities | None = None) -> None:
-        """Without authorities it issues no certificates, and keeps agents' keys all the same."""
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Callable[[], datetime],
+        authorities: Authorities | None = None,
+        approve: bool = False,
+    ) -> None:
+        """Without authorities it issues no certificates, and keeps agents' keys all the same.
+
+        With `approve` an operator has to approve of each agent, whatever its token says.
+        """
+        self._approve = approve
         self._store = store
         self._ca = authorities
         self._clock = clock
@@ -51,10 +64,15 @@ class Enrolment:
             key = public_key_of(request.csr) if request.csr else ""
             if wait:
                 async with self._store.read() as reader:
-                    applicant = _applicant(request, source, await _previous(reader, request, key))
-                    await check(reader, request.token, applicant, self._clock())
+                    if await approvals.pending(reader, request, key, self._clock()):
+                        wait = 0.0
+                    else:
+                        applicant = _applicant(request, source, _same(await _claimed(reader, request), key))
+                        await check(reader, request.token, applicant, self._clock())
             async with self._store.write() as tx:
                 return await self._enroll(tx, request, source, key)
+        except DeniedError:
+            raise  # an event already
         except _Refusal as error:
             if wait:
                 raise OverloadedError(
@@ -77,9 +95,35 @@ class Enrolment:
 
     async def _enroll(self, tx: Transaction, request: EnrollRequest, source: str, key: str) -> EnrollResponse:
         now = self._clock()
-        previous = await _previous(tx, request, key)
+        application = await approvals.pending(tx, request, key, now)
+        if application is not None and application.verdict is Verdict.WAITING:
+            return EnrollResponse(pending_until=now + approvals.AGAIN)
+        if application is not None:
+            previous, token = await approvals.take_up(tx, application)
+            check_claims(token.scope, request.facts.labels, f"agent {request.facts.name!r}")
+            await check_room(tx, token, _applicant(request, source, previous))
+            return await self._let_in(tx, request, source, key, token, previous, application.id)
+        known = await _claimed(tx, request)
+        previous = _same(known, key)
         token = await redeem(tx, request.token, _applicant(request, source, previous), now)
-        identifier = previous.id if previous else new_id("a-")
+        if previous is None and (token.approve or self._approve):
+            claimed = known.id if known else ""
+            await approvals.apply(tx, request, key, token=token, source=source, claimed=claimed, now=now)
+            return EnrollResponse(pending_until=now + approvals.AGAIN)
+        return await self._let_in(tx, request, source, key, token, previous, new_id("a-"))
+
+    async def _let_in(
+        self,
+        tx: Transaction,
+        request: EnrollRequest,
+        source: str,
+        key: str,
+        token: TokenRow,
+        previous: AgentRow | None,
+        fresh_id: str,
+    ) -> EnrollResponse:
+        now = self._clock()
+        identifier = previous.id if previous else fresh_id
         credential, credential_hash = mint(Kind.AGENT, identifier)
         agent = AgentRow(
             id=identifier,
@@ -161,17 +205,18 @@ def _applicant(request: EnrollRequest, source: str, previous: AgentRow | None) -
     )
 
 
-async def _previous(reader: Reader, request: EnrollRequest, key: str) -> AgentRow | None:
-    """The agent that the claims prove; claims that prove nothing are as good as none.
-
-    Who once showed a key is only known by that key: its credential without it is a copy, which gets an id of its own.
-    """
+async def _claimed(reader: Reader, request: EnrollRequest) -> AgentRow | None:
+    """The agent whose credential the claims show; claims that prove nothing are as good as none."""
     claimed = request.claims.get("credential")
     if not claimed:
         return None
     try:
         secret = take_apart(claimed, Kind.AGENT)
-        agent = credentials.check(secret, await reader.get(AgentRow, secret.id))
-        return agent if agent.public_key in ("", key) else None
+        return credentials.check(secret, await reader.get(AgentRow, secret.id))
     except (UnauthenticatedError, ForbiddenError):
         return None
+
+
+def _same(known: AgentRow | None, key: str) -> AgentRow | None:
+    """The agent, if this is it: who once showed a key is only known by that key, and without it by an operator."""
+    return known if known is not None and known.public_key in ("", key) else None

@@ -2,7 +2,7 @@
 
     read    look at everything that has no secret in it
     edit    change pipelines, and the variables and secrets that they use; start engines anew
-    deploy  let agents in and out: bootstrap tokens, labels, revocation
+    deploy  let agents in and out: bootstrap tokens, approval, labels, revocation
     admin   give others access, take the whole state away, change keys and authorities
 
 Each role may do what those before it may. A test holds the table against the schema, so that no RPC is without a role.
@@ -33,7 +33,9 @@ NEEDED: Mapping[str, Role] = {
         ),
         Role.EDIT,
     ),
-    **dict.fromkeys(("set_labels", "revoke_agent", "create_token", "revoke_token"), Role.DEPLOY),
+    **dict.fromkeys(
+        ("set_labels", "approve_agent", "deny_agent", "revoke_agent", "create_token", "revoke_token"), Role.DEPLOY
+    ),
     **dict.fromkeys(
         (
             *("create_user", "list_users", "revoke_user"),

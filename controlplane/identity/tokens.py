@@ -52,6 +52,7 @@ class Tokens:
             max_agents=request.max_agents,
             scope=read_scope(request.scope),
             networks=read_networks(request.networks),
+            approve=request.approve,
         )
         async with self._store.write() as tx:
             await tx.put(row)
@@ -113,8 +114,7 @@ async def check(reader: Reader, token: str, applicant: Applicant, now: datetime)
             )
     check_source(row.networks, applicant.source, f"bootstrap token {row.id}")
     check_claims(row.scope, applicant.labels, f"agent {applicant.name!r}")
-    if row.max_agents:
-        await _check_room(reader, row, applicant)
+    await check_room(reader, row, applicant)
     return row
 
 
@@ -127,7 +127,10 @@ async def redeem(tx: Transaction, token: str, applicant: Applicant, now: datetim
     return used
 
 
-async def _check_room(reader: Reader, row: TokenRow, applicant: Applicant) -> None:
+async def check_room(reader: Reader, row: TokenRow, applicant: Applicant) -> None:
+    """Raises UnauthenticatedError where as many of its agents are here as may be."""
+    if not row.max_agents:
+        return
     agents = [agent for agent in await reader.find(AgentRow, token_id=row.id) if agent.state not in ABSENT]
     there = sum(agent.id != applicant.agent_id for agent in agents)
     if there >= row.max_agents:
@@ -146,6 +149,8 @@ def _terms(row: TokenRow) -> str:
         terms.append(f"which may claim {row.scope!r}")
     if row.networks:
         terms.append(f"from {', '.join(row.networks)}")
+    if row.approve:
+        terms.append("each after an operator's approval")
     return ", ".join(terms)
 
 
@@ -163,4 +168,5 @@ def _shown(row: TokenRow) -> api.Token:
         max_agents=row.max_agents,
         scope=row.scope,
         networks=row.networks,
+        approve=row.approve,
     )

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from controlplane.attribution import Attribution, attribute
 from controlplane.fleet import Fleet
-from controlplane.identity import Authorities, People, Tokens, Users, roles
+from controlplane.identity import Approvals, Authorities, People, Tokens, Users, roles
 from controlplane.metrics.reading import MetricReader
 from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
@@ -48,6 +48,7 @@ class ManagementEdge:
         secrets: Secrets,
         users: Users,
         authorities: Authorities | None,
+        approvals: Approvals,
         dump: Callable[[], AsyncGenerator[bytes, None]],
     ) -> None:
         self._user = user
@@ -62,6 +63,7 @@ class ManagementEdge:
         self._secrets = secrets
         self._users = users
         self._ca = authorities
+        self._approvals = approvals
         self._dump = dump
 
     async def authenticate(self, shown: Shown) -> Caller:
@@ -127,7 +129,8 @@ class ManagementEdge:
         return await self._fleet.orphans.adopt(request, author=caller.name)
 
     async def list_agents(self, request: api.ListAgentsRequest, caller: Caller) -> api.ListAgentsResponse:
-        return api.ListAgentsResponse(agents=await self._fleet.queries.agents(request))
+        waiting = await self._approvals.matching(request.selector)
+        return api.ListAgentsResponse(agents=(*await self._fleet.queries.agents(request), *waiting))
 
     async def get_agent(self, request: api.GetAgentRequest, caller: Caller) -> api.GetAgentResponse:
         return api.GetAgentResponse(agent=await self._fleet.queries.agent(request.agent))
@@ -140,6 +143,13 @@ class ManagementEdge:
     async def revoke_agent(self, request: api.RevokeAgentRequest, caller: Caller) -> api.RevokeAgentResponse:
         await self._fleet.agents.revoke(request, author=caller.name)
         return api.RevokeAgentResponse()
+
+    async def approve_agent(self, request: api.ApproveAgentRequest, caller: Caller) -> api.ApproveAgentResponse:
+        return api.ApproveAgentResponse(id=await self._approvals.approve(request, author=caller.name))
+
+    async def deny_agent(self, request: api.DenyAgentRequest, caller: Caller) -> api.DenyAgentResponse:
+        await self._approvals.deny(request, author=caller.name)
+        return api.DenyAgentResponse()
 
     async def set_variables(self, request: api.SetVariablesRequest, caller: Caller) -> api.SetVariablesResponse:
         await self._fleet.agents.set_variables(request, author=caller.name)

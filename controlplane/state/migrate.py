@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from controlplane.state.tables import TABLES
 from headrace.errors import ConflictError
 
-KNOWN = ("0001", "0002", "0003", "0004", "0005", "0007")
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """The revisions of the schema that this version knows, oldest first."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 

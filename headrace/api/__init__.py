@@ -6,6 +6,10 @@ Each service has its module; all names are given from here.
 
 from headrace.api.agents import (
     Agent,
+    ApproveAgentRequest,
+    ApproveAgentResponse,
+    DenyAgentRequest,
+    DenyAgentResponse,
     GetAgentRequest,
     GetAgentResponse,
     ListAgentsRequest,
@@ -126,6 +130,8 @@ __all__ = [
     "Agent",
     "ApplyPipelinesRequest",
     "ApplyPipelinesResponse",
+    "ApproveAgentRequest",
+    "ApproveAgentResponse",
     "BackupRequest",
     "BackupResponse",
     "CertificateAuthority",
@@ -139,6 +145,8 @@ __all__ = [
     "DeletePipelinesResponse",
     "DeleteSecretRequest",
     "DeleteSecretResponse",
+    "DenyAgentRequest",
+    "DenyAgentResponse",
     "Event",
     "Figures",
     "FinishRotationRequest",

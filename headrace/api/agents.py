@@ -12,7 +12,10 @@ from headrace.types import AgentState, Facts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """An enrolled agent, its effective labels and what it runs."""
+    """An agent, its effective labels and what it runs.
+
+    One that `waits` has not enrolled: it needs an operator's approval, and nothing is desired of it.
+    """
 
     id: str
     facts: Facts
@@ -26,6 +29,9 @@ class Agent:
     workloads: tuple[Workload, ...] = ()
     shown: str = ""
     certificate: str = ""
+    waits: bool = False
+    source: str = ""
+    claimed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +93,31 @@ class RevokeAgentRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevokeAgentResponse:
     """Answers `RevokeAgent`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveAgentRequest:
+    """Asks for `ApproveAgent`."""
+
+    agent: str
+    replaces: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveAgentResponse:
+    """Answers `ApproveAgent` with the id that the agent gets."""
+
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenyAgentRequest:
+    """Asks for `DenyAgent`."""
+
+    agent: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenyAgentResponse:
+    """Answers `DenyAgent`."""

@@ -23,6 +23,7 @@ class Token:
     max_agents: int = 0
     scope: str = ""
     networks: tuple[str, ...] = ()
+    approve: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class CreateTokenRequest:
     max_agents: int = 0
     scope: str = ""
     networks: tuple[str, ...] = ()
+    approve: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`agent label` and `agent revoke`."""
+"""`agent label`, `approve`, `deny` and `revoke`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.cli.target import talk
 if TYPE_CHECKING:
     from headrace.management import ManagementClient
 
-group = typer.Typer(name="agent", help="Label and revoke agents.", no_args_is_help=True)
+group = typer.Typer(name="agent", help="Let agents in and out, and label them.", no_args_is_help=True)
 
 Agent = Annotated[str, typer.Argument(help="A name or id.", metavar="AGENT", show_default=False)]
 
@@ -48,6 +48,26 @@ def label(
                 say(f"it {verb} {', '.join(names)}")
 
     talk(context, action)
+
+
+@group.command()
+def approve(
+    context: typer.Context,
+    agent: Agent,
+    replaces: Annotated[
+        str, typer.Option("--as", help="It is this agent, which lost its key: keep that id.", metavar="AGENT")
+    ] = "",
+) -> None:
+    """Let in an agent that waits for it; it comes within seconds."""
+    id = talk(context, lambda client: client.approve_agent(agent, replaces=replaces))
+    show_lines([f"agent/{agent} approved, {id}"])
+
+
+@group.command()
+def deny(context: typer.Context, agent: Agent, reason: options.Reason = "") -> None:
+    """Refuse an agent that waits."""
+    talk(context, lambda client: client.deny_agent(agent, reason=reason))
+    show_lines([f"agent/{agent} denied"])
 
 
 @group.command()

@@ -58,7 +58,7 @@ AGENTS: Listing[Agent] = Listing(
     columns=(
         Column("NAME", lambda a: a.facts.name),
         Column("ID", lambda a: a.id),
-        Column("STATE", lambda a: a.state),
+        Column("STATE", lambda a: f"{a.state} approval" if a.waits else a.state),
         Column("LABELS", lambda a: labels_text(a.labels)),
         Column("ENGINES", lambda a: ", ".join(f"{e.engine} {e.version}".strip() for e in a.facts.engines)),
         Column("LAST SEEN", lambda a: when(a.last_seen)),

@@ -40,6 +40,7 @@ def create(
     networks: Annotated[
         list[str] | None, typer.Option("--cidr", help="From where it may be used; may be repeated.", metavar="CIDR")
     ] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Each agent waits for `agent approve`.")] = False,
     description: Annotated[str, typer.Option("--description", help="What it is for.", metavar="TEXT")] = "",
     form: Annotated[
         Form | None, typer.Option("--format", help="Print it ready to paste, with the address of the channel.")
@@ -67,6 +68,7 @@ def create(
             max_agents=agents or 0,
             scope=",".join(scope or []),
             networks=networks or [],
+            approve=approve,
         )
         server = channel or made.channel
         if output is not Format.TABLE:
@@ -142,4 +144,5 @@ def _facts(token: Token) -> tuple[tuple[str, str], ...]:
         ("Labels", labels_text(token.labels)),
         ("May claim", token.scope or "any label"),
         ("From", ", ".join(token.networks) or "anywhere"),
+        ("Approval", "by an operator" if token.approve else "not needed"),
     )

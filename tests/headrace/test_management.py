@@ -217,6 +217,18 @@ CALLS: list[tuple[Callable[[ManagementClient], Any], object, object, object]] = 
         api.CreateUserResponse(user=USER, token="t"),
     ),
     (
+        lambda c: c.approve_agent("edge-1", replaces="a-1"),
+        api.ApproveAgentRequest(agent="edge-1", replaces="a-1"),
+        api.ApproveAgentResponse(id="a-1"),
+        "a-1",
+    ),
+    (
+        lambda c: c.deny_agent("edge-1", reason="unknown"),
+        api.DenyAgentRequest(agent="edge-1", reason="unknown"),
+        api.DenyAgentResponse(),
+        None,
+    ),
+    (
         lambda c: c.list_authorities(),
         api.ListAuthoritiesRequest(),
         api.ListAuthoritiesResponse(authorities=(AUTHORITY,)),

@@ -213,6 +213,24 @@ ADDED: Mapping[str, tuple[Row, ...]] = {
         model.AuthorityRow(fingerprint="f1" * 32, number=2, certificate=b"pem", added_at=AT),
         model.CertificateRow(serial="0c", agent_id="a-9", issued_at=AT, expires_at=AT, authority="f1" * 32),
     ),
+    "0006": (
+        model.ApplicationRow(
+            id="a-7",
+            public_key="MFkw",
+            name="node-7",
+            facts=Facts(name="node-7"),
+            token_id="t-7",
+            source="10.0.0.7",
+            claimed="a-9",
+            asked_at=AT,
+            expires_at=AT,
+            verdict=model.Verdict.APPROVED,
+            replaces="a-9",
+            author="ann",
+            reason="known",
+        ),
+        model.TokenRow(id="t-7", secret_hash="bd" * 32, created_at=AT, expires_at=AT, approve=True),
+    ),
     "0007": (
         model.UserRow(
             name="cem",

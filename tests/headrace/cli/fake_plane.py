@@ -213,6 +213,13 @@ class FakePlane:
     async def revoke_agent(self, agent: str, *, reason: str = "") -> None:
         self.agents[agent] = replace(self.agents[agent], state=AgentState.REVOKED)
 
+    async def approve_agent(self, agent: str, *, replaces: str = "") -> str:
+        self.agents[agent] = replace(self.agents[agent], waits=False)
+        return replaces or f"id-{agent}"
+
+    async def deny_agent(self, agent: str, *, reason: str = "") -> None:
+        del self.agents[agent]
+
     async def set_variables(self, *, set: Sequence[Variable] = (), unset: Sequence[Variable] = ()) -> None:
         keys = {(variable.name, variable.selector) for variable in (*set, *unset)}
         self.variables = [v for v in self.variables if (v.name, v.selector) not in keys] + list(set)
@@ -283,6 +290,7 @@ class FakePlane:
         max_agents: int = 0,
         scope: str = "",
         networks: Sequence[str] = (),
+        approve: bool = False,
     ) -> CreateTokenResponse:
         token = Token(
             id="t1",
@@ -293,6 +301,7 @@ class FakePlane:
             max_agents=max_agents,
             scope=scope,
             networks=tuple(networks),
+            approve=approve,
         )
         self.tokens[token.id] = token
         return CreateTokenResponse(token=token, secret="hrb_t1.secret", channel=self.channel)

@@ -454,6 +454,18 @@ def test_authorities_are_shown_exported_and_rotated(run: Run, plane: FakePlane, 
     assert [each["signs"] for each in json.loads(run("ca show -o json").out)] == [True]
 
 
+def test_an_agent_that_waits_is_shown_and_approved_or_denied(run: Run, plane: FakePlane) -> None:
+    plane.agents = {
+        name: replace(agent(name), state=AgentState.PENDING, waits=True) for name in ("new-1", "new-2", "new-3")
+    }
+    assert run("get agents").out.count("pending approval") == 3
+    assert run("agent approve new-1").out == "agent/new-1 approved, id-new-1\n"
+    assert run("agent approve new-2 --as a-9").out == "agent/new-2 approved, a-9\n"
+    assert run("agent deny new-3 --reason unknown").out == "agent/new-3 denied\n"
+    assert run("get agents").out.count("pending approval") == 0
+    assert json.loads(run("token create --approve -o json").out)["approve"] is True
+
+
 def test_the_token_of_a_user_is_printed_once_and_alone(run: Run, plane: FakePlane) -> None:
     ended = run("user create ann --role edit --ttl 2h --description web")
     assert ended.out == "hru_ann.secret\n"
