@@ -1,4 +1,4 @@
-"""`headrace-agent`: run an agent, validate a configuration on this host, and see how an agent is doing.
+"""`headrace-agent`: run an agent, validate a configuration on this host, see how an agent is doing, and what ails it.
 
 Errors go to stderr, one line each; status 0 done, 1 refused or failed, 2 usage.
 """
@@ -11,6 +11,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,18 @@ def _status(options: argparse.Namespace) -> int:
     return 0 if status["running"] else 1
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from agent.doctor import Verdict, examine
+
+    findings = asyncio.run(examine(_settings(options), options.log_path, now=datetime.now(UTC)))
+    if options.output == "json":
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(finding)
+    return 1 if any(finding.verdict is Verdict.FAIL for finding in findings) else 0
+
+
 def _version(options: argparse.Namespace) -> int:
     print(f"headrace-agent {version('headrace')}")
     return 0
@@ -120,11 +134,14 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     validate.add_argument("file", type=Path, help="YAML or classic")
     status = commands.add_parser("status", help="how the agent of a data folder is doing; 1 when none runs")
     status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    doctor = commands.add_parser("doctor", help="what is wrong between here and the control plane; 1 when something is")
+    doctor.add_argument("--log-path", action="append", default=[], metavar="GLOB", help="logs that pipelines will read")
+    doctor.add_argument("-o", "--output", choices=("table", "json"), default="table")
     about = commands.add_parser("version", help="the version of this agent")
 
-    for command, do in ((run, _run), (validate, _validate), (status, _status), (about, _version)):
+    for command, do in ((run, _run), (validate, _validate), (status, _status), (doctor, _doctor), (about, _version)):
         command.set_defaults(command=do)
-    for command in (run, validate, status):
+    for command in (run, validate, status, doctor):
         add = _Adder(command, environment)
         add(
             "--data-dir",
@@ -132,7 +149,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
             default=settings_.default_data_dir(environment),
             help="where the agent keeps its state",
         )
-    for command in (run, validate):
+    for command in (run, validate, doctor):
         _add_settings(_Adder(command, environment), environment)
     return parser
 

@@ -98,6 +98,10 @@ class Connection:
         except grpc.aio.AioRpcError as failure:
             raise self.error(failure) from failure
 
+    def call(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+        """Any method by its path, as bytes and without a credential; its AioRpcErrors go through `error`."""
+        return self._open().unary_unary(self._prefix + path)
+
     async def server_stream(self, rpc: Rpc, request: object) -> AsyncGenerator[Any, None]:
         """One request, many responses; leaving the iteration ends the call."""
         method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(self._prefix + rpc.path)

@@ -56,11 +56,19 @@ class Enrolment:
         self._throttle = Throttle()
 
     async def enroll(self, request: EnrollRequest, *, peer: str) -> EnrollResponse:
-        """Raises UnauthenticatedError and ForbiddenError for the token, InvalidError for the facts, OverloadedError."""
+        """With a claim `enrol: check` it only says whether it would.
+
+        Raises UnauthenticatedError and ForbiddenError for the token, InvalidError for the facts, OverloadedError.
+        """
         source = source_of(peer)
         wait = self._throttle.wait(source, self._clock())
         try:
             check_facts(request.facts)
+            if request.claims.get("enrol") == "check":
+                async with self._store.read() as reader:
+                    applicant = _applicant(request, source, None)
+                    await check(reader, request.token, applicant, self._clock())
+                return EnrollResponse()
             key = public_key_of(request.csr) if request.csr else ""
             if wait:
                 async with self._store.read() as reader:

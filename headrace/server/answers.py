@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any, TypeVar
 
 import grpc
@@ -47,7 +48,8 @@ def answered(call: str, body: Callable[[Any, Context], Awaitable[T]]) -> Callabl
             refusal = HeadraceError(f"internal error; the control plane's log has it under {reference}")
         del request
         refusal.__cause__ = refusal.__context__ = None
-        detail = ((status.METADATA_KEY, status.detail_of(refusal)),)
+        # A caller whose clock is wrong is told by the date, as HTTP tells it.
+        detail = ((status.METADATA_KEY, status.detail_of(refusal)), ("date", formatdate(usegmt=True)))
         await context.abort(status.STATUS_BY_CODE[refusal.code], status.message_of(refusal), detail)
 
     return serve

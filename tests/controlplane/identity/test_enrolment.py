@@ -204,3 +204,20 @@ async def test_a_strangers_credential_does_not_tell_which_agents_exist(rules: Ru
             await rules.authority.authenticate(credential)
         messages.append(re.sub("'.*?'", "", caught.value.message))
     assert messages[0] == messages[1]
+
+
+async def test_a_token_that_is_only_asked_about_is_not_used_up_and_makes_no_agent(rules: Rules) -> None:
+    made = await token(rules, scope="role=edge")
+    edge = Facts(name="a", labels={"role": "edge"})
+    for _ in range(2):
+        assert await enroll(rules, made.secret, edge, enrol="check") == EnrollResponse()
+    async with rules.store.read() as reader:
+        assert await reader.scan(AgentRow) == []
+        (row,) = await reader.scan(TokenRow)
+        assert row.uses == 0
+    with pytest.raises(ForbiddenError, match="wrong scope"):
+        await enroll(rules, made.secret, Facts(name="a", labels={"role": "db"}), enrol="check")
+    await enroll(rules, made.secret, edge)
+    with pytest.raises(UnauthenticatedError, match="used up"):
+        await enroll(rules, made.secret, edge, enrol="check")
+    assert [event.kind for event in await rules.events()][-2:] == ["agent.enrolled", "agent.refused"]
