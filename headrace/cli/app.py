@@ -12,6 +12,7 @@ from headrace.cli import (
     agents,
     apply,
     authorities,
+    cluster,
     describe,
     diff,
     events,
@@ -76,6 +77,7 @@ app.add_typer(agents.group, rich_help_panel=_FLEET)
 app.add_typer(variables.group, rich_help_panel=_FLEET)
 app.add_typer(secrets.group, rich_help_panel=_FLEET)
 app.add_typer(tokens.group, rich_help_panel=_FLEET)
+app.add_typer(cluster.group, rich_help_panel=_FLEET)
 app.add_typer(users.group, rich_help_panel=_FLEET)
 app.add_typer(authorities.group, rich_help_panel=_FLEET)
 app.command(rich_help_panel=_FLEET)(plane.backup)

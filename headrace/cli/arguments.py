@@ -1,7 +1,8 @@
 """What people write on the command line and the parser does not take as it stands, brought into its form. Pure.
 
 - `--wait` is a flag and may carry a value, `--wait=good`, which the parser knows as `--wait-for good`;
-- the global options may stand anywhere (`headrace get agents --server HOST:PORT`), the parser wants them first.
+- the global options may stand anywhere (`headrace get agents --server HOST:PORT`), the parser wants them first; after
+  `cluster`, `--server` is that of its agents.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ def normalise(argv: Sequence[str]) -> list[str]:
     words = iter(argv[:end])
     for word in words:
         option, equals, value = word.partition("=")
-        if word in GLOBAL_FLAGS or (equals and option in GLOBAL_VALUES):
+        if option == "--server" and rest[:1] == ["cluster"]:
+            rest.append(word)
+        elif word in GLOBAL_FLAGS or (equals and option in GLOBAL_VALUES):
             first.append(word)
         elif word in GLOBAL_VALUES:
             first.append(word)
