@@ -16,7 +16,7 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -305,7 +305,7 @@ class _Parts:
             users=self.users,
             authorities=self.authorities,
             approvals=approvals,
-            dump=store.dump,
+            backup=self.backup,
         )
         self.http = HttpDoor(
             settings.http,
@@ -421,6 +421,14 @@ class _Parts:
         """An event of this replica; one that starts without having stopped was killed."""
         async with self.store.write() as tx:
             tx.event(kind, f"{self.replica}, version {version('headrace')}")
+
+    async def backup(self, author: str) -> AsyncGenerator[bytes, None]:
+        """The whole state as of one moment, once it is recorded who takes it away."""
+        async with self.store.write() as tx:
+            tx.event("plane.backed_up", "the whole state, with what is encrypted or hashed in it", actor=author)
+        async with aclosing(self.store.dump()) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def last_words(self) -> None:
         """Writes what agents reported and gave back; a store that is away does not keep the process."""

@@ -49,7 +49,7 @@ class ManagementEdge:
         users: Users,
         authorities: Authorities | None,
         approvals: Approvals,
-        dump: Callable[[], AsyncGenerator[bytes, None]],
+        backup: Callable[[str], AsyncGenerator[bytes, None]],
     ) -> None:
         self._user = user
         self._people = people
@@ -64,7 +64,7 @@ class ManagementEdge:
         self._users = users
         self._ca = authorities
         self._approvals = approvals
-        self._dump = dump
+        self._backup = backup
 
     async def authenticate(self, shown: Shown) -> Caller:
         """Who makes the call, which what it writes says from here on."""
@@ -246,7 +246,7 @@ class ManagementEdge:
         )
 
     async def backup(self, request: api.BackupRequest, caller: Caller) -> AsyncIterator[api.BackupResponse]:
-        async with aclosing(self._dump()) as pieces:
+        async with aclosing(self._backup(caller.name)) as pieces:
             async for piece in pieces:
                 yield api.BackupResponse(data=piece)
 

@@ -12,12 +12,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headrace.api import Event, Manifest, Pipeline, Workload
+from headrace.api import Event, Manifest, Pipeline, Revision, Workload
 from headrace.cli import main, waiting
 from headrace.cli.exits import Exit
 from headrace.cli.target import Target
 from headrace.errors import ConfirmError, DeadlineError, HeadraceError, InvalidError, NotFoundError, UnavailableError
-from headrace.types import AgentState, Attempt, AttemptState, Fault, Health, Observed, Phase, Running, Severity, Step
+from headrace.types import (
+    AgentState,
+    Attempt,
+    AttemptState,
+    Fault,
+    Health,
+    KnownBy,
+    Observed,
+    Phase,
+    Running,
+    Severity,
+    Step,
+)
 from tests.headrace.cli.fake_plane import AT, CommandResult, FakePlane, agent, workload
 
 PIPELINE = """\
@@ -585,6 +597,20 @@ def test_events_are_oldest_first_and_watched_from_there(run: Run, plane: FakePla
         (2, "workload.failed"),
         (3, "watched.event"),
     ]
+
+
+def test_who_it_was_is_shown_with_what_they_were_known_by_and_from_where(run: Run, plane: FakePlane) -> None:
+    by = KnownBy.CERTIFICATE
+    plane.events = [
+        Event(revision=1, at=AT, kind="secret.set", actor="ann", actor_known_by=by, source="10.0.0.7", message="api"),
+    ]
+    assert "ann (certificate)   10.0.0.7" in run("events").out
+    assert "by ann (certificate) from 10.0.0.7: api" in run("events --watch").out
+    (exported,) = (json.loads(line) for line in run("events --export").out.splitlines())
+    assert (exported["actor"], exported["actor_known_by"], exported["source"]) == ("ann", "certificate", "10.0.0.7")
+    plane.revisions["edge"] = [Revision(pipeline="edge", number=1, author="ann", author_known_by=by)]
+    assert "ann (certificate)" in run("history edge").out
+    assert json.loads(run("history edge -o json").out)[0]["author_known_by"] == "certificate"
 
 
 def test_all_events_are_exported_a_line_each_over_many_pages(run: Run, plane: FakePlane) -> None:
