@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +33,9 @@ from headrace.cli.arguments import normalise
 from headrace.cli.exits import Exit, complain, exit_of
 from headrace.cli.target import Target
 from headrace.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from headrace.cli.forward import Cluster
 
 _EPILOG = (
     "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 unreachable, 5 timed out, 6 some agents failed; "
@@ -99,6 +102,12 @@ def options(
         str,
         typer.Option("--token", help="Its token; else HEADRACE_TOKEN, the config file, what `up` wrote.", metavar="T"),
     ] = "",
+    kubernetes: Annotated[
+        str, typer.Option("--context", help="A control plane in this context of the kubeconfig.", metavar="CONTEXT")
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Where it is there; else headrace.", metavar="NAMESPACE")
+    ] = "",
     tls_ca: Annotated[
         Path | None, typer.Option("--tls-ca", help="Speak TLS, trusting these certificates.", metavar="FILE")
     ] = None,
@@ -120,9 +129,20 @@ def options(
         ca=tls_ca,
         certificate=tls_client_cert,
         key=tls_client_key,
+        cluster=_cluster(kubernetes, namespace, server),
         insecure=insecure,
         debug=debug,
     )
+
+
+def _cluster(context: str, namespace: str, server: str) -> Cluster | None:
+    if not (context or namespace):
+        return None
+    if server:
+        raise typer.BadParameter("--server is not for a control plane that --context and --namespace find")
+    from headrace.cli.forward import NAMESPACE, Cluster
+
+    return Cluster(context=context, namespace=namespace or NAMESPACE)
 
 
 def run(argv: Sequence[str]) -> int:

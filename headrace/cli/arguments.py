@@ -8,7 +8,9 @@
 from collections.abc import Sequence
 
 GLOBAL_FLAGS = frozenset({"--debug", "--insecure"})
-GLOBAL_VALUES = frozenset({"--server", "--token", "--tls-ca", "--tls-client-cert", "--tls-client-key"})
+GLOBAL_VALUES = frozenset(
+    {"--server", "--token", "--tls-ca", "--tls-client-cert", "--tls-client-key", "--cert", "--key"}
+)
 
 
 def normalise(argv: Sequence[str]) -> list[str]:

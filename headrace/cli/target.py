@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +15,9 @@ import typer
 from headrace.cli.exits import Exit, say
 
 if TYPE_CHECKING:
+    from headrace.cli.forward import Cluster
     from headrace.management import ManagementClient
+    from headrace.security import ClientTls
 
 T = TypeVar("T")
 
@@ -29,6 +31,7 @@ class Target:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    cluster: Cluster | None = None
     insecure: bool = False
     debug: bool = False
 
@@ -46,7 +49,18 @@ class Target:
         tls = None
         if self.ca is not None or self.certificate is not None:
             tls = ClientTls(ca=_read(self.ca), certificate=_read(self.certificate), key=_read(self.key))
+        if self.cluster is not None:
+            return self._inside(self.cluster, tls)
         return ManagementClient(self.server, self.token, tls=tls, insecure=self.insecure)
+
+    @asynccontextmanager
+    async def _inside(self, cluster: Cluster, tls: ClientTls | None) -> AsyncIterator[ManagementClient]:
+        """A client through a port that is forwarded for as long as it is there."""
+        from headrace.management import ManagementClient
+
+        token = self.token or os.environ.get("HEADRACE_TOKEN", "") or await cluster.token()
+        async with cluster.forwarded() as address, ManagementClient(address, token, tls=tls) as client:
+            yield client
 
 
 def _read(path: Path | None) -> bytes:
