@@ -20,7 +20,7 @@ from controlplane.identity.secret import Kind
 from controlplane.identity.throttle import FAILURES, Throttle
 from controlplane.identity.users import Users
 from controlplane.state.store import Store
-from headrace.errors import OverloadedError, UnauthenticatedError, UnavailableError
+from headrace.errors import ForbiddenError, OverloadedError, UnauthenticatedError, UnavailableError
 from headrace.server import Caller, Shown
 from headrace.types import KnownBy, Role, Severity
 
@@ -51,6 +51,7 @@ class People:
         self._clock = clock
         self._refusals = Throttle()
         self._strangers = Throttle()
+        self._forbidden = Throttle()
 
     async def known(self, shown: Shown) -> Caller:
         """Whoever makes this call.
@@ -69,6 +70,10 @@ class People:
                 ) from None
             await self._record("user.unauthenticated", error.message, source, self._refusals)
             raise
+
+    async def refused(self, caller: Caller, error: ForbiddenError) -> None:
+        """Records that somebody tried what their role does not allow."""
+        await self._record("user.refused", error.message, caller.source, self._forbidden, caller)
 
     async def _known(self, shown: Shown, source: str, *, waiting: bool) -> Caller:
         origins = [value for key, value in shown.headers if key == "origin"]
@@ -112,14 +117,25 @@ class People:
         via = self._proxies.caller_of(shown.headers)
         return _caller(shown, name, role, KnownBy.HEADER, f"{via} through {source}" if via else source)
 
-    async def _record(self, kind: str, message: str, source: str, counts: Throttle) -> None:
-        """An event for each of the first of a source in a minute."""
-        times = counts.failed(source, self._clock())
+    async def _record(
+        self, kind: str, message: str, source: str, counts: Throttle, caller: Caller | None = None
+    ) -> None:
+        """An event for each of the first of a source, or of a caller, in a minute."""
+        whose = f"{caller.known_by} {caller.name}" if caller is not None else source
+        times = counts.failed(whose, self._clock())
         if times > FAILURES:
             return
-        more = "; further ones of this source are not recorded for a minute" if times == FAILURES else ""
+        what = "user" if caller is not None else "source"
+        more = f"; further ones of this {what} are not recorded for a minute" if times == FAILURES else ""
+        attribution = Attribution(known_by=caller.known_by if caller is not None else None, source=source)
         async with self._store.write() as tx:
-            tx.event(kind, message + more, severity=Severity.WARNING, attribution=Attribution(source=source))
+            tx.event(
+                kind,
+                message + more,
+                actor=caller.name if caller is not None else "",
+                severity=Severity.WARNING,
+                attribution=attribution,
+            )
 
 
 _IGNORED = "a header said who calls, and {} is no trusted proxy; --trusted-proxy makes it one"

@@ -53,5 +53,5 @@ def check(name: str, role: Role, method: str) -> None:
     if ORDER.index(role) < ORDER.index(needed):
         raise ForbiddenError(
             f"{name!r} has role {role.value!r}, and {method.replace('_', ' ')} needs {needed.value!r}; "
-            "ask an admin for a token with that role (`headrace user create`)"
+            "ask an admin of this control plane, or of its cluster, for that role"
         )

@@ -1,4 +1,4 @@
-"""How many failed enrolments one source may have in a minute, so that a flood costs little and hides nobody. Pure.
+"""How often one source may fail in a minute, to enrol or to show who it is, so that a flood costs little. Pure.
 
 A source is an address, or an IPv6 network of 64 bits, which is what one host has at its disposal. Sources are counted
 apart, the busiest are remembered, and no more of them than memory should hold. What is over the limit is a matter of

@@ -14,14 +14,13 @@ from datetime import datetime, timedelta
 from controlplane.identity import roles
 from controlplane.identity.proxies import LONGEST
 from controlplane.identity.secret import Kind, mint, take_apart
-from controlplane.identity.throttle import FAILURES, Throttle
 from controlplane.model import Topic, UserRow
 from controlplane.state.store import Store
 from headrace import api
 from headrace.config import did_you_mean
-from headrace.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
+from headrace.errors import ConflictError, InvalidError, NotFoundError, UnauthenticatedError
 from headrace.names import validate_name
-from headrace.types import KnownBy, Role, Severity
+from headrace.types import KnownBy, Role
 
 _MAPPED = (KnownBy.CERTIFICATE, KnownBy.HEADER, KnownBy.GROUP)
 _LONGEST_TTL_S = 10 * 366 * 24 * 3600
@@ -35,7 +34,6 @@ class Users:
     def __init__(self, *, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
-        self._refusals = Throttle()
 
     async def create(self, request: api.CreateUserRequest, *, author: str) -> api.CreateUserResponse:
         """A user and the token, which is in this answer only. Raises InvalidError, ConflictError."""
@@ -129,15 +127,6 @@ class Users:
                 f"(`headrace user create NAME --role ROLE --{kind.value} {subject!r}`)"
             )
         return subject, max(allowed, key=roles.ORDER.index)
-
-    async def record_refusal(self, name: str, peer: str, error: ForbiddenError) -> None:
-        """An event for each of a user's first refusals in a minute."""
-        failures = self._refusals.failed(name, self._clock())
-        if failures > FAILURES:
-            return
-        more = "; further refusals of this user are not recorded for a minute" if failures == FAILURES else ""
-        async with self._store.write() as tx:
-            tx.event("user.refused", f"{error.message}; from {peer}{more}", actor=name, severity=Severity.WARNING)
 
 
 def _check_subject(name: str, known_by: KnownBy, subject: str) -> None:

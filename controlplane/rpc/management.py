@@ -77,7 +77,7 @@ class ManagementEdge:
         try:
             roles.check(caller.name, caller.role, method)
         except ForbiddenError as error:
-            await self._users.record_refusal(caller.name, caller.peer, error)
+            await self._people.refused(caller, error)
             raise
 
     async def apply_pipelines(self, request: api.ApplyPipelinesRequest, caller: Caller) -> api.ApplyPipelinesResponse:

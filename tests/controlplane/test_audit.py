@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from controlplane.identity import people, roles, throttle, users
+from controlplane.identity import people, roles, throttle
 from headrace import api
 from headrace.content import canonical, content_of, sha256_of
 from headrace.management import ManagementClient
@@ -103,7 +103,7 @@ async def test_every_change_leaves_one_event_that_names_its_caller(start: Start,
 
 
 async def test_every_refusal_is_an_event_whatever_was_called(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (people, throttle, users):
+    for module in (people, throttle):
         monkeypatch.setattr(module, "FAILURES", 1000)
     async with start() as plane:
         reader = (await plane.client.create_user("rita", Role.READ)).token

@@ -11,9 +11,9 @@ from controlplane.identity import People, Users
 from controlplane.identity.proxies import Proxies
 from controlplane.identity.throttle import FAILURES
 from headrace import api
-from headrace.errors import ConflictError, InvalidError, OverloadedError, UnauthenticatedError
+from headrace.errors import ConflictError, ForbiddenError, InvalidError, OverloadedError, UnauthenticatedError
 from headrace.security import parse_address
-from headrace.server import Shown
+from headrace.server import Caller, Shown
 from headrace.types import KnownBy, Role
 from tests.controlplane.conftest import Rules
 
@@ -161,6 +161,20 @@ async def test_a_source_that_fails_often_waits_and_locks_out_nobody(rules: Rules
     rules.clock.advance(60)
     with pytest.raises(UnauthenticatedError, match="the management token is wrong"):
         await people.known(Shown(credential="wrong", peer=STRANGER))
+
+
+async def test_what_a_role_does_not_allow_is_told_and_a_flood_of_it_is_not(rules: Rules, people: People) -> None:
+    ann = Caller(name="ann", known_by=KnownBy.TOKEN, source="10.0.0.7")
+    for _ in range(3 * FAILURES):
+        await people.refused(ann, ForbiddenError("no"))
+    events = await rules.events()
+    assert len(events) == FAILURES
+    assert {(e.kind, e.actor, e.actor_known_by, e.source) for e in events} == {
+        ("user.refused", "ann", KnownBy.TOKEN, "10.0.0.7")
+    }
+    assert events[-1].message.endswith("further ones of this user are not recorded for a minute")
+    await people.refused(replace(ann, known_by=KnownBy.KUBERNETES), ForbiddenError("no"))
+    assert len(await rules.events()) == FAILURES + 1  # another one of that name
 
 
 async def test_a_subject_is_one_user_and_can_be_shown(users: Users) -> None:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from controlplane.identity import Users, roles
-from controlplane.identity.throttle import FAILURES
 from controlplane.model import UserRow
 from headrace import api
 from headrace.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
@@ -89,15 +88,6 @@ async def test_a_user_needs_a_name_and_a_role(users: Users) -> None:
     for name, role, message in (("Ann", Role.READ, "user name 'Ann'"), ("ann", None, "needs a role: read, edit")):
         with pytest.raises(InvalidError, match=message):
             await create(users, name, role)
-
-
-async def test_refusals_are_events_and_a_flood_of_them_is_not(rules: Rules, users: Users) -> None:
-    for _ in range(3 * FAILURES):
-        await users.record_refusal("ann", "ipv4:127.0.0.1:1", ForbiddenError("no"))
-    events = await rules.events()
-    assert len(events) == FAILURES
-    assert {(event.kind, event.actor) for event in events} == {("user.refused", "ann")}
-    assert events[-1].message.endswith("further refusals of this user are not recorded for a minute")
 
 
 @asynccontextmanager
