@@ -109,11 +109,19 @@ def options(
         str, typer.Option("--namespace", "-n", help="Where it is there; else headrace.", metavar="NAMESPACE")
     ] = "",
     tls_ca: Annotated[
-        Path | None, typer.Option("--tls-ca", help="Speak TLS, trusting these certificates.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--tls-ca", help="Speak TLS, trusting these certificates; else the config file's.", metavar="FILE"
+        ),
     ] = None,
     tls_client_cert: Annotated[
         Path | None,
-        typer.Option("--tls-client-cert", "--cert", help="Your certificate, where one is demanded.", metavar="FILE"),
+        typer.Option(
+            "--tls-client-cert",
+            "--cert",
+            help="Your certificate, where one is asked for; else the config file's.",
+            metavar="FILE",
+        ),
     ] = None,
     tls_client_key: Annotated[
         Path | None, typer.Option("--tls-client-key", "--key", help="Its key.", metavar="FILE")

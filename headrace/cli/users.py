@@ -27,7 +27,7 @@ def create(
     name: Name,
     role: Annotated[Role, typer.Option("--role", help="What they may do, each what those before it may.")],
     ttl: Annotated[
-        str, typer.Option("--ttl", help="How long the token is good; else without end.", metavar="TIME")
+        str, typer.Option("--ttl", help="How long they may come in; else without end.", metavar="TIME")
     ] = "",
     certificate: Annotated[
         str, typer.Option("--certificate", help="Known by a certificate that names this.", metavar="SUBJECT")

@@ -27,7 +27,7 @@ from headrace.types import KnownBy, Role
 class Shown:
     """What a call shows of who makes it: a bearer token, its headers, and whom a verified certificate names."""
 
-    credential: str = ""
+    credential: str = field(default="", repr=False)
     peer: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     subject: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -79,55 +80,47 @@ async def test_each_way_names_its_user_and_a_token_comes_before_a_header_before_
         await known(certified)
 
 
-@pytest.mark.parametrize(
-    ("shown", "why"),
-    [
-        pytest.param(Shown(), "the management API needs a token", id="nothing"),
-        pytest.param(Shown(credential="wrong"), "the management token is wrong", id="a wrong token"),
-        pytest.param(Shown(credential="hru_tom.x"), "the token is not known here", id="a user's wrong token"),
-        pytest.param(
-            Shown(credential="wrong", subject="cem@example.com"), "the management token is wrong", id="beside another"
-        ),
-        pytest.param(
-            Shown(subject="eve"), "certificate 'eve' is no user here; .* --certificate 'eve'", id="certificate"
-        ),
-        pytest.param(Shown(subject="e\nve"), "the certificate names nobody who could be shown", id="odd certificate"),
-        pytest.param(Shown(headers=(ANN,)), "the management API needs a token", id="a header of a stranger"),
-        pytest.param(
-            Shown(peer=PROXY, headers=(("x-forwarded-groups", "web"),)),
-            "the proxy at 10.0.0.7 says nothing of who calls in x-forwarded-user",
-            id="groups of nobody",
-        ),
-        pytest.param(
-            Shown(peer=PROXY, headers=(("x-forwarded-user", "eve"), ("x-forwarded-groups", "gone"))),
-            "header 'eve' is no user here",
-            id="an unknown user",
-        ),
-        pytest.param(
-            Shown(peer=PROXY, headers=(ANN, ("x-forwarded-groups", "web"))),
-            "user 'ann', header 'ann@example.com', was revoked",
-            id="a revoked user whose group may",
-        ),
-        pytest.param(Shown(peer=PROXY, headers=(ANN, ANN)), "more than one header", id="two users"),
-        pytest.param(
-            Shown(credential="of the plane", headers=(("origin", "https://evil.example"),)),
-            "a web page from elsewhere may not use the management API",
-            id="a page elsewhere",
-        ),
-    ],
-)
+REFUSED: Mapping[str, tuple[Shown, str]] = {
+    "nothing": (Shown(), "the management API needs a token"),
+    "a wrong token": (Shown(credential="wrong"), "the management token is wrong"),
+    "a user's wrong token": (Shown(credential="hru_tom.x"), "the token is not known here"),
+    "beside another": (Shown(credential="wrong", subject="cem@example.com"), "the management token is wrong"),
+    "certificate": (Shown(subject="eve"), "certificate 'eve' is no user here; .* --certificate 'eve'"),
+    "odd certificate": (Shown(subject="e\nve"), "the certificate names nobody who could be shown"),
+    "a header of a stranger": (Shown(headers=(ANN,)), "the management API needs a token"),
+    "groups of nobody": (
+        Shown(peer=PROXY, headers=(("x-forwarded-groups", "web"),)),
+        "the proxy at 10.0.0.7 says nothing of who calls in x-forwarded-user",
+    ),
+    "an unknown user": (
+        Shown(peer=PROXY, headers=(("x-forwarded-user", "eve"), ("x-forwarded-groups", "gone"))),
+        "header 'eve' is no user here",
+    ),
+    "a revoked user whose group may": (
+        Shown(peer=PROXY, headers=(ANN, ("x-forwarded-groups", "web"))),
+        "user 'ann', header 'ann@example.com', was revoked",
+    ),
+    "two users": (Shown(peer=PROXY, headers=(ANN, ANN)), "more than one header"),
+    "a page elsewhere": (
+        Shown(credential="of the plane", headers=(("origin", "https://evil.example"),)),
+        "a web page from elsewhere may not use the management API",
+    ),
+}
+
+
 async def test_a_refusal_says_why_and_is_an_event_that_says_from_where(
-    rules: Rules, users: Users, people: People, shown: Shown, why: str
+    rules: Rules, users: Users, people: People
 ) -> None:
     await make(users, "ann", Role.ADMIN, KnownBy.HEADER, "ann@example.com")
     await users.revoke("ann", author="root")
     await make(users, "web", Role.READ, KnownBy.GROUP, "web")
-    shown = replace(shown, peer=shown.peer or STRANGER)
-    with pytest.raises(UnauthenticatedError, match=why) as refused:
-        await people.known(shown)
-    event = (await rules.events())[-1]
-    assert (event.kind, event.message, event.actor) == ("user.unauthenticated", refused.value.message, "")
-    assert event.source == shown.peer.split(":")[1]
+    for what, (bare, why) in REFUSED.items():
+        shown = replace(bare, peer=bare.peer or STRANGER)
+        with pytest.raises(UnauthenticatedError, match=why) as refused:
+            await people.known(shown)
+        event = (await rules.events())[-1]
+        assert (event.kind, event.message, event.actor) == ("user.unauthenticated", refused.value.message, ""), what
+        assert event.source == shown.peer.split(":")[1]
 
 
 async def test_a_header_of_a_stranger_is_ignored_and_told(rules: Rules, users: Users, people: People) -> None:
