@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.hosts import Hosts, check_people
-from controlplane.settings import Door
+from controlplane.identity.cluster import ClusterAddress
+from controlplane.identity.proxies import Proxies
+from controlplane.settings import Door, Settings
 from headrace import api
 from headrace.errors import InvalidError
-from headrace.security import parse_address
+from headrace.security import ServerTls, parse_address
 from headrace.types import Role
 from tests.controlplane.conftest import Start
 
@@ -91,7 +95,22 @@ def test_off_loopback_people_must_be_told_apart(doors: Mapping[str, str], named:
         check_people(addresses, known_by=("", ""))
     assert refused.value.message.startswith(f"{named} is not on loopback, and people there could not be told from any")
     assert "`headrace user create NAME --role admin`" in refused.value.message
-    assert "--management-token-file" in refused.value.message
+
+
+def test_each_way_in_which_people_show_who_they_are_counts(data_dir: Path) -> None:
+    tls = ServerTls(certificate=b"", key=b"")
+    ways: Mapping[str, Mapping[str, Any]] = {
+        "--management-token-file": {"management_token": "t"},
+        "--grpc-mtls": {"grpc_mtls": Door(address="127.0.0.1:0"), "client_ca": b"pem", "tls": tls},
+        "--trusted-proxy": {"proxies": Proxies(networks=("10.0.0.0/8",))},
+        "--kubernetes-identity": {"cluster": ClusterAddress(url="https://10.0.0.1")},
+    }
+    assert Settings(data_dir=data_dir, tls=tls).people_known_by == ()
+    for flag, settings in ways.items():
+        assert Settings(data_dir=data_dir, **settings).people_known_by == (flag,)
+    with pytest.raises(InvalidError) as refused:
+        check_people({"--grpc": parse_address("0.0.0.0:1")}, known_by=())
+    assert all(flag in refused.value.message for flag in ways)
 
 
 async def test_a_plane_with_a_user_opens_off_loopback_and_one_without_does_not(start: Start) -> None:
