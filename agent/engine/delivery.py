@@ -127,9 +127,9 @@ class Delivery:
             if (total := sum(self._on_disk.values())) <= self._total_limit:
                 return
             if chunk not in self._writing:
-                self._drop(chunk, total)
+                self._push_out(chunk, total)
 
-    def _drop(self, chunk: Chunk, total: int) -> None:
+    def _push_out(self, chunk: Chunk, total: int) -> None:
         self._log.error(
             "%d records of %s are dropped: %d bytes wait on disk, and storage.total_limit_size is %d",
             chunk.count,
@@ -142,10 +142,9 @@ class Delivery:
             timer.cancel()
         else:
             self._queue.remove(chunk)
-        self.metrics.dropped_records += chunk.count
         for look in chunk.looks:
             look.delivered(self.name, Result.ERROR)
-        self._settle(chunk)
+        self._drop(chunk)
 
     async def _write(self, chunk: Chunk) -> Result:
         try:
