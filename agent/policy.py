@@ -42,6 +42,9 @@ _WRITTEN = frozenset({"db", "log_file", "storage.path", "store_dir", "unix_path"
 _FILE_OUTPUTS = frozenset({"file", "plot", "flowcounter"})
 _HTTP_PATHS = frozenset({"http", "es", "opensearch", "loki", "splunk", "prometheus_remote_write", "prometheus_scrape"})
 """Plugins whose `path` is not in the file system."""
+_DESTINATIONS = frozenset({"host", "uri", "url", "endpoint", "upstream", "proxy", "brokers", "cloud_id"})
+_TOLD_A_TOKEN = frozenset({"kube_url", "kubelet_host"})
+"""Servers that get no records but the token of the host's service account."""
 _LISTENING = frozenset({"prometheus_exporter", "vivo_exporter"})
 """Outputs whose `host` is the address that they listen on."""
 
@@ -91,10 +94,11 @@ class Policy:
                 )
 
     def _destination_faults(self, section: Section) -> Iterator[Fault]:
-        if section.kind != "output" or (section.name or "").lower() in _LISTENING or not self.destinations:
+        if not self.destinations:
             return
+        sends = section.kind == "output" and (section.name or "").lower() not in _LISTENING
         for prop in section.properties:
-            if prop.name not in ("host", "uri", "url", "endpoint", "upstream", "proxy", "brokers", "cloud_id"):
+            if prop.name not in (_DESTINATIONS if sends else _TOLD_A_TOKEN):
                 continue
             value = _cloud_host(str(prop.value)) if prop.name == "cloud_id" else str(prop.value)
             if prop.name == "uri" and "://" not in value:

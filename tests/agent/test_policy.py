@@ -113,6 +113,7 @@ def test_every_path_of_a_list_counts() -> None:
         (["path /x/sock"], "[INPUT]\n  name Syslog\n", "written"),
         (["unix_path /x/sock"], "[INPUT]\n  name forward\n", "written"),
         (["script /x/a.lua"], "[FILTER]\n  name lua\n", "read"),
+        (["kube_meta_preload_cache_dir /x/pods"], "[FILTER]\n  name kubernetes\n", "read"),
         (["tls.ca_file /x/ca.pem"], "[OUTPUT]\n  name http\n", "read"),
         (["parsers_file /x/parsers.conf"], "[SERVICE]\n", "read"),
         (["log_file /x/log"], "[SERVICE]\n", "written"),
@@ -123,6 +124,15 @@ def test_paths_are_found_wherever_plugins_name_them(lines: list[str], section: s
     found = faults(Policy(read=("/r",), write=("/w",)), *lines, section=section)
     assert len(found) == 1
     assert f"may not be {verb}" in found[0]
+
+
+@pytest.mark.parametrize("kind", ["INPUT", "FILTER"])
+def test_an_api_server_is_a_destination_because_it_gets_a_token(kind: str) -> None:
+    policy, section = Policy(destinations=("*.example.com",)), f"[{kind}]\n  name kubernetes\n"
+    assert not faults(policy, "kube_url https://api.example.com:6443", section=section)
+    assert not faults(policy, "kube_tag_prefix x", section=section)
+    for line in ("kube_url https://elsewhere.net", "kubelet_host elsewhere.net"):
+        assert len(faults(policy, line, section=section)) == 1
 
 
 def test_what_may_be_read_may_not_be_written() -> None:
