@@ -111,16 +111,21 @@ class Line:
 
 
 class Kept:
-    """What a filter keeps of one push, as `Held` has it."""
+    """What a filter keeps of a batch, which is of one push, or of the several that a message was put together of."""
 
-    def __init__(self, emit: Callable[[Batch, list[Ticket]], None], ticket: Ticket, buffer: InputBuffer) -> None:
+    def __init__(self, emit: Callable[[Batch, list[Ticket]], None], tickets: list[Ticket], buffer: InputBuffer) -> None:
         self._emit = emit
-        self._ticket = ticket
+        self._tickets = tickets
         self._buffer = buffer
+        for ticket in tickets:
+            ticket.hold()
+        buffer.hold()
 
     def emit(self, batch: Batch, others: Iterable[Held] = ()) -> None:
-        self._emit(batch, [self._ticket, *(other._ticket for other in others if isinstance(other, Kept))])
+        more = (ticket for other in others if isinstance(other, Kept) for ticket in other._tickets)
+        self._emit(batch, [*self._tickets, *more])
 
     def release(self) -> None:
-        self._ticket.release()
+        for ticket in self._tickets:
+            ticket.release()
         self._buffer.let_go()

@@ -12,7 +12,7 @@ from typing import Any
 from agent.engine.buffer import Chunk, InputBuffer, Ticket
 from agent.engine.counters import Counters
 from agent.engine.delivery import Delivery
-from agent.engine.filtering import Hold, Passed, filtered, processed
+from agent.engine.filtering import Passed, filtered, processed
 from agent.engine.line import Kept, Line
 from agent.engine.logs import ROOT as LOG
 from agent.engine.metrics import Accounts
@@ -220,36 +220,37 @@ class Pipeline:
         self, part: InputPart, batch: Batch, processors: Sequence[FilterPart], tickets: list[Ticket], look: Look | None
     ) -> None:
         """Through these processors of the input and the filters into its buffer."""
-        buffer, line = part.buffer, part.line
+        buffer = part.buffer
         assert buffer is not None
-        assert line is not None
 
         def hold(rest: Sequence[FilterPart]) -> Held:
-            tickets[0].hold()
-            buffer.hold()
-            return Kept(lambda kept, own: self._take(part, kept, rest, own, look), tickets[0], buffer)
+            return Kept(lambda kept, own: self._take(part, kept, rest, own, look), tickets, buffer)
 
-        batch = processed(batch, processors, hold)
-        way = filtered(batch, self._filters, self._hold_for(part, tickets[0], look), self._accounts, look)
-        line.take(way, *tickets, size=batch.size, look=look)
+        self._filter(part, processed(batch, processors, hold), tickets, look)
 
-    def _hold_for(self, part: InputPart, ticket: Ticket, look: Look | None) -> Hold:
-        """How a filter keeps records of one push for later."""
+    def _filter(
+        self,
+        part: InputPart,
+        batch: Batch,
+        tickets: list[Ticket],
+        look: Look | None,
+        passed: Passed = frozenset(),
+    ) -> None:
+        """Through the filters that it has not passed into the input's buffer, one after the other in its line."""
         buffer, line = part.buffer, part.line
         assert buffer is not None
         assert line is not None
 
-        def hold(passed: Passed) -> Held:
-            ticket.hold()
-            buffer.hold()
-            return Kept(lambda batch, tickets: emit(batch, passed, tickets), ticket, buffer)
+        def hold(behind: Passed) -> Held:
+            def emit(kept: Batch, own: list[Ticket]) -> None:
+                self._accounts.emitted += len(kept) if kept.signal == "logs" else 0
+                self._filter(part, kept, own, look, behind)
 
-        def emit(batch: Batch, passed: Passed, tickets: list[Ticket]) -> None:
-            self._accounts.emitted += len(batch) if batch.signal == "logs" else 0
-            way = filtered(batch, self._filters, hold, self._accounts, look, passed)
-            line.take(way, *tickets, size=batch.size, look=look)
+            return Kept(emit, tickets, buffer)
 
-        return hold
+        way = filtered(batch, self._filters, hold, self._accounts, look, passed)
+        line.take(way, *tickets, size=batch.size, look=look)
+
 
     def _send(self, chunk: Chunk) -> None:
         meant = self._outputs.of(chunk.tag)

@@ -171,3 +171,27 @@ async def test_parts_count_as_a_message_after_their_time_or_when_they_are_too_lo
 def test_partial_messages_need_a_buffer_and_a_key(plugins: PluginKit, properties: dict[str, object], name: str) -> None:
     with pytest.raises(InvalidProperty, match=name):
         make_partial(plugins, **properties)
+
+
+async def test_a_message_of_two_reads_that_a_second_filter_keeps_acknowledges_neither(kit: EngineKit) -> None:
+    pipeline = f"""
+service: {{flush: 0.05}}
+{OWN}
+pipeline:
+  inputs: [{{name: tcp, listen: 127.0.0.1, port: 0}}]
+  filters:
+    - {{name: multiline, match: '*', mode: partial_message, multiline.key_content: log}}
+    - {{name: multiline, match: '*', multiline.parser: own, multiline.key_content: log, flush_ms: 600000}}
+  outputs: [{{name: file, match: '*', file: out, format: plain}}]
+"""
+    acknowledged: list[str] = []
+    async with kit.run(pipeline) as running:
+        engine = running.engine.pipeline
+        assert engine is not None
+        (source,) = engine.parts.inputs
+        await engine.push(source, parts("a", "1 x "), lambda: acknowledged.append("first"))
+        await engine.push(source, parts("a", "y", last=True), lambda: acknowledged.append("second"))
+        assert acknowledged == []
+        assert running.metrics("filter", "multiline.1").records == 1
+    assert kit.lines("out") == ['{"n":1,"log":"1 x y"}']
+    assert sorted(acknowledged) == ["first", "second"]
