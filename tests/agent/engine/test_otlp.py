@@ -1,46 +1,34 @@
-"""Traces and metrics over OTLP, against what a real Fluent Bit 5.1.1 sent on, printed and showed of the same requests.
-
-`golden/otlp` has requests in OTLP's JSON, and beside each what came out there: `sent` is the body of its request in
-hexadecimal, `printed` what `stdout` wrote, `page` what `vivo_exporter` answered.
-"""
+"""Traces and metrics over OTLP, against what a real Fluent Bit 5.1.1 sent on, printed and showed for a request."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agent.engine.encode import metrics_text
-from agent.engine.otlp_metrics import read_points
 from agent.engine.otlp_points import points_request
+from agent.engine.otlp_reader import read_request
 from agent.engine.otlp_spans import read_spans, spans_request
 from agent.engine.points import point, snapshot
 from agent.engine.points_document import points_documents
-from agent.engine.record import Batch, Signal
+from agent.engine.record import Batch
 from agent.engine.span_text import spans_text
 from agent.engine.spans import as_document
-
-GOLDEN = Path(__file__).parent / "golden" / "otlp"
-
-
-def taken(signal: Signal, found: Any) -> Batch:
-    times, records, metadata = (list(column) for column in zip(*found, strict=True))
-    return Batch("t", times, records, metadata, 1, signal)
-
-
-def traces(body: bytes, *, is_json: bool = False) -> Batch:
-    return taken("traces", read_spans(body, is_json=is_json, now=1))
-
-
-def metrics(body: bytes, *, is_json: bool = False) -> Batch:
-    return taken("metrics", read_points(body, is_json=is_json, now=1, source="s"))
-
-
-def golden(name: str) -> bytes:
-    return (GOLDEN / name).read_bytes()
+from tests.agent.engine.golden.requests import golden, metrics, traces
+from tests.agent.engine.inputs.test_http import post
+from tests.agent.engine.outputs.test_http import serving
+from tests.agent.engine.outputs.test_vivo_exporter import get
+from tests.processes import Program, eventually
+from tests.servers import free_port, is_listening
 
 
 def test_spans_are_sent_on_printed_and_shown_as_fluent_bit_does() -> None:
@@ -163,3 +151,43 @@ def test_points_of_no_otlp_have_totals_and_the_labels_that_are_added() -> None:
 def test_what_is_called_as_an_id_in_deeply_nested_json_is_no_way_to_crash() -> None:
     deep = b'{"traceId":"00","x":' + b"[" * 900 + b"]" * 900 + b"}"
     assert list(read_spans(deep, is_json=True, now=1)) == []
+
+
+FLUENT_BIT = """
+service: {{flush: 0.2, grace: 1, log_level: error}}
+pipeline:
+  inputs: [{{name: opentelemetry, listen: 127.0.0.1, port: {port}}}]
+  outputs:
+    - {{name: stdout, match: '*'}}
+    - {{name: vivo_exporter, match: '*', host: 127.0.0.1, port: {page}}}
+    - {{name: opentelemetry, match: '*', host: 127.0.0.1, port: {receiver}}}
+"""
+
+
+@pytest.mark.skipif("FLUENT_BIT_BIN" not in os.environ, reason="FLUENT_BIT_BIN names no real Fluent Bit")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("traces", ExportTraceServiceRequest), ("metrics", ExportMetricsServiceRequest)],
+    ids=["traces", "metrics"],
+)
+async def test_fluent_bit_sends_and_shows_what_is_kept_here(tmp_path: Path, name: str, kind: Any) -> None:
+    port, page = free_port(), free_port()
+    body = read_request(kind, golden(f"{name}.json"), is_json=True).SerializeToString()
+    async with serving() as server:
+        text = FLUENT_BIT.format(port=port, page=page, receiver=server.port)
+        (tmp_path / "p.yaml").write_text(text)
+        command = [os.environ["FLUENT_BIT_BIN"], "-c", tmp_path / "p.yaml"]
+        with Program(command, folder=tmp_path, name="fluent-bit") as program:
+            await asyncio.to_thread(program.wait_for, lambda: is_listening(port) and is_listening(page))
+            status, _, _ = await post(port, body, f"/v1/{name}", "application/x-protobuf")
+            assert status == 201
+            await eventually(lambda: server.requests, what="a request")
+
+            async def shown() -> str:
+                return (await get(page, f"/api/v1/{name}"))[2]
+
+            assert json.loads(await eventually(shown)) == json.loads(golden(f"{name}.page"))
+            if name == "traces":
+                await eventually(lambda: golden("traces.printed").decode() in program.output, what="the spans")
+    (request,) = server.requests
+    assert request[2].hex() == golden(f"{name}.sent").decode().strip()

@@ -23,7 +23,7 @@ from agent.engine.points_document import points_documents
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from tests.agent.engine.conftest import EngineKit, PluginKit
-from tests.agent.engine.test_otlp import golden, metrics, traces
+from tests.agent.engine.golden.requests import golden, metrics, traces
 from tests.processes import Program, eventually
 from tests.servers import free_port, is_listening
 
