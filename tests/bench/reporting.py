@@ -7,12 +7,14 @@ in a few variants, so that the generator costs little beside what it measures.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from controlplane.metrics.export import NAMES
 from headrace import codec
 from headrace.messages import ReportRequest, ReportResponse, Samples, Series
 from headrace.rpcs import CHANNEL
@@ -30,7 +32,7 @@ def definitions(count: int) -> tuple[Series, ...]:
     return tuple(
         Series(
             id=number + 1,
-            name=f"fluentbit_bench_{number // _PIPELINES}_total",
+            name=NAMES[number // _PIPELINES % len(NAMES)],
             tags={"pipeline": f"bench-{number % _PIPELINES}", "plugin": f"tail.{number // _PIPELINES % 3}"},
         )
         for number in range(count)
@@ -38,7 +40,7 @@ def definitions(count: int) -> tuple[Series, ...]:
 
 
 class Reporting:
-    """The streams of one worker; `start` and then `end`."""
+    """The streams of one worker; `start` and then `end`, again and again on the same streams."""
 
     def __init__(self, target: str, credentials: Sequence[str], *, series: int) -> None:
         self.target = target
@@ -49,7 +51,7 @@ class Reporting:
         self.broken: list[str] = []
         self.stored_at = 0.0
         self._rng = random.Random(1)
-        self._frames: dict[tuple[int, int], bytes] = {}
+        self._frames: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         self._streams = [_ReportStream(self, credential, number) for number, credential in enumerate(credentials)]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -57,11 +59,17 @@ class Reporting:
         """`rounds` batches of each, an interval apart, all spread over the interval; without one, each as soon as the
         one before is stored, for so many seconds."""
         until = time.monotonic() + seconds
+        self.latencies, self.broken, self.turned_away, self._tasks = [], [], 0, []
         for number, stream in enumerate(self._streams):
             begin = interval * number / len(self._streams)
             self._tasks.append(
                 asyncio.create_task(stream.run(begin, interval, rounds, until), name=f"reports {number}")
             )
+
+    @property
+    def pause_s(self) -> float:
+        """Before a stream that broke is opened again."""
+        return self._rng.uniform(0.5, 2.0)
 
     async def end(self) -> dict[str, Any]:
         """What came of it, once all have got their last answer."""
@@ -71,8 +79,6 @@ class Reporting:
         for failure in await asyncio.gather(*self._tasks, return_exceptions=True):
             if failure is not None:
                 self.broken.append(f"{type(failure).__name__}: {failure}")
-        for stream in self._streams:
-            stream.close()
         return {
             "batches": len(self.latencies),
             "samples": len(self.latencies) * len(self.definitions),
@@ -83,8 +89,8 @@ class Reporting:
             "stored_at": self.stored_at,
         }
 
-    def framed(self, sequence: int, variant: int) -> bytes:
-        """The batch with this sequence; it is as old as its first use."""
+    def framed(self, sequence: int, variant: int, *, defines: bool) -> bytes:
+        """The batch with this sequence, with or without its definitions; it is as old as its first use."""
         key = (sequence, variant % _VARIANTS)
         found = self._frames.get(key)
         if found is None:
@@ -92,20 +98,22 @@ class Reporting:
             at = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=key[1])
             count = len(self.definitions)
             values = tuple(float(sequence * 1000 + self._rng.randrange(1000)) for _ in range(count))
-            samples = Samples(at=at, series=tuple(range(1, count + 1)), values=values)
-            series = self.definitions if sequence == 1 else ()
-            found = frame(codec.encode(ReportRequest(sequence=sequence, series=series, samples=(samples,))))
-            self._frames[key] = found
-        return found
+            request = ReportRequest(
+                sequence=sequence, samples=(Samples(at=at, series=tuple(range(1, count + 1)), values=values),)
+            )
+            whole = dataclasses.replace(request, series=self.definitions)
+            found = self._frames[key] = (frame(codec.encode(request)), frame(codec.encode(whole)))
+        return found[defines]
 
 
 class _ReportStream(Stream):
-    __slots__ = ("_answer", "_credential", "_first", "_number", "_of")
+    __slots__ = ("_answer", "_credential", "_first", "_number", "_of", "_sequence")
 
     def __init__(self, of: Reporting, credential: str, number: int) -> None:
         super().__init__()
         self._of, self._credential, self._number = of, credential, number
         self._first = b""
+        self._sequence = 0
         self._answer: asyncio.Future[ReportResponse] | None = None
 
     async def run(self, begin: float, interval: float, rounds: int, until: float) -> None:
@@ -113,28 +121,37 @@ class _ReportStream(Stream):
         started = loop.time()
         await asyncio.sleep(begin)
         for number in range(rounds if interval else _MOST_BATCHES):
-            if not interval and time.monotonic() >= until:
+            if self._sequence >= _MOST_BATCHES or (not interval and time.monotonic() >= until):
                 return
             await asyncio.sleep(max(0.0, started + begin + number * interval - loop.time()))
-            await self._store(number + 1)
+            self._sequence += 1
+            await self._store(self._sequence)
 
     async def _store(self, sequence: int) -> None:
-        began, framed = time.monotonic(), self._of.framed(sequence, self._number)
+        began = time.monotonic()
         while True:
-            self._answer = asyncio.get_running_loop().create_future()
-            if self.is_open:
-                self.send(framed)
-            else:
-                self._first = framed
-                host, _, port = self._of.target.rpartition(":")
-                await asyncio.get_running_loop().create_connection(lambda: self, host, int(port))
-            answer = await self._answer
+            try:
+                answer = await self._exchange(sequence)
+            except OSError as error:  # as a real agent does, it opens a new one
+                self._of.broken.append(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(self._of.pause_s)
+                continue
             if answer.stored >= sequence:
                 break
             self._of.turned_away += 1
             await asyncio.sleep(answer.retry_after_ms / 1000)
         self._of.stored_at = time.monotonic()
         self._of.latencies.append(self._of.stored_at - began)
+
+    async def _exchange(self, sequence: int) -> ReportResponse:
+        self._answer = asyncio.get_running_loop().create_future()
+        if self.is_open:
+            self.send(self._of.framed(sequence, self._number, defines=False))
+        else:
+            self._first = self._of.framed(sequence, self._number, defines=True)
+            host, _, port = self._of.target.rpartition(":")
+            await asyncio.get_running_loop().create_connection(lambda: self, host, int(port))
+        return await self._answer
 
     def opened(self) -> bytes:
         metadata = {"authorization": f"Bearer {self._credential}"}

@@ -293,7 +293,8 @@ async def heartbeats(swarm: Swarm, *, rounds: int, seconds: float) -> dict[str, 
 async def report(swarm: Swarm, *, series: int, interval: float, rounds: int, seconds: float) -> dict[str, Any]:
     """Every agent begins to report; `reported` waits for the end of it."""
     credentials = [agent.credential for agent in swarm.agents]
-    swarm.reporting = Reporting(swarm.target, credentials, series=series)
+    if swarm.reporting is None:
+        swarm.reporting = Reporting(swarm.target, credentials, series=series)
     swarm.reporting.start(interval=interval, rounds=rounds, seconds=seconds)
     return {}
 

@@ -23,6 +23,9 @@ async def test_a_small_fleet_connects_takes_changes_and_comes_back_all_at_once(t
             await made.settle()
         assert await made.messages() - messages == 3 * 6, "a change costs an agent one message"
         await made.heartbeats(rounds=2, seconds=0.1)
+        await made.report(series=4, interval=0.05, rounds=2)
+        reported = await made.reported()
+        assert (reported.samples, reported.broken, reported.why) == (6 * 4 * 2, 0, [])
         await made.disconnect()
         again = await made.connect(concurrency=12)
         assert (len(again.delays), again.lost, again.why) == (6, 0, [])

@@ -1,7 +1,7 @@
 """A server that answers as InfluxDB 2.x and 3.x do, by their public API: who may write, what is refused, and how.
 
 It takes lines of the measurements that are not `refused`, keeps them by (series, time), and answers what is put into
-`script` first: (status, headers, body) for the next writes.
+`script` first: (status, headers, body) for the next writes. It reads no InfluxQL: it finds what is put into `rows`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ class FakeInflux:
     refused: set[str] = field(default_factory=set)
     buckets: list[dict[str, Any]] = field(default_factory=list)
     script: deque[tuple[int, dict[str, str], bytes]] = field(default_factory=deque)
+    rows: deque[list[dict[str, Any]]] = field(default_factory=deque)
+    """What the next statements find: `name`, `tags` and `values` of each series."""
+    queries: list[dict[str, str]] = field(default_factory=list)
+    """The forms of what was asked, in order."""
     writes: list[int] = field(default_factory=list)
     """How many lines each write had, in order."""
     _server: ThreadingHTTPServer | None = None
@@ -106,8 +110,16 @@ class FakeInflux:
                 assert parameters["precision"] == "millisecond"
                 return self._write(body)
             case _, "POST", "/query":
-                return _json({"results": [{"statement_id": 0}]})
+                return _json({"results": self._found(body)})
         return 404, {}, b"404 page not found\n"
+
+    def _found(self, body: bytes) -> list[dict[str, Any]]:
+        form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
+        self.queries.append(form)
+        statements = range(form["q"].count("; ") + 1)
+        return [
+            {"statement_id": number, **({"series": self.rows.popleft()} if self.rows else {})} for number in statements
+        ]
 
     def _write(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         lines = body.decode().splitlines()

@@ -12,7 +12,7 @@ from controlplane.metrics import open_metric_store
 from controlplane.metrics.influxdb import InfluxMetricStore
 from controlplane.metrics.influxdb_url import parse
 from controlplane.metrics.line_protocol import cut_of, measurement_of
-from controlplane.metrics.vocabulary import Selection, Series, StoreUnavailableError
+from controlplane.metrics.vocabulary import Query, Recent, Selection, Series, StoreUnavailableError, Within
 from headrace.errors import InvalidError
 from tests.controlplane.metrics.conftest import START, opened
 from tests.controlplane.metrics.fake_influx import FakeInflux
@@ -199,6 +199,34 @@ async def test_a_wrong_token_and_an_unknown_organisation_are_told(version: int) 
             async with opened(store_at(fake.port, "/metrics?token=secret&org=nobody")) as store:
                 with pytest.raises(StoreUnavailableError, match="no organisation 'nobody'"):
                     await store.write(packed(counted(A, 1)))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_2x_and_3x_are_read_by_influxql_with_the_token_and_the_name_of_the_bucket(version: int) -> None:
+    tags = {"agent": "a-1", "plugin": "tail.0", "env": ""}  # 3.x says of every tag that another series has one
+    series = Series.of(A.name, tags)
+    selection = Selection(names=(A.name,), tags={"agent": ("a-1",)})
+
+    def row(*values: list[float]) -> list[dict[str, object]]:
+        return [{"name": A.name, "tags": tags, "columns": ["time", "value"], "values": list(values)}]
+
+    with FakeInflux(version) as fake:
+        async with opened(fake_store(fake)) as store:
+            fake.rows.extend([row([START, 1.0]), row([START + 9_000, 4.0])])
+            assert await store.latest(selection, since_ms=START) == (Recent(series, START, 1.0, START + 9_000, 4.0),)
+            fake.rows.append(row([START - 10_000, 1.0], [START, 4.0], [START + 10_000, 9.0]))
+            query = Query(
+                selection=selection, start_ms=START, end_ms=START + 20_000, step_ms=10_000, within=Within.INCREASE
+            )
+            (line,) = await store.query(query)
+            assert line.points == ((START, 3.0), (START + 10_000, 5.0))
+            fake.rows.append(row([START, 4.0]))
+            assert await store.series(selection) == (series,)
+            fake.rows.append([{**row([START, 1.0])[0], "partial": True}])
+            with pytest.raises(StoreUnavailableError, match="cut its answer short"):
+                await store.query(query)
+    assert {(form["db"], form["epoch"]) for form in fake.queries} == {("metrics", "ms")}
+    assert f"time >= {START - 10_000}ms AND time < {START + 20_000}ms" in fake.queries[1]["q"]
 
 
 # VictoriaMetrics, which takes lines by 2.x's path.
