@@ -8,6 +8,7 @@ import pytest
 
 from headrace.api import Figures, LatestMetricsRequest
 from headrace.types import Phase
+from tests.influxd import Influxd
 from tests.system.plane import Plane
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -32,8 +33,17 @@ pipeline:
 """
 
 
+@pytest.fixture(params=["sqlite", "influxdb"])
+def store(request: pytest.FixtureRequest) -> str:
+    """The `--metrics` of a control plane."""
+    if request.param == "sqlite":
+        return "sqlite"
+    influxd: Influxd = request.getfixturevalue("influxd")
+    return f"influxdb://127.0.0.1:{influxd.port}/figures"
+
+
 @pytest.mark.soak  # beside `test_metrics.py`, whose course is shorter
-def test_figures_add_up_over_reloads_restarts_and_a_killed_control_plane(tmp_path: Path) -> None:
+def test_figures_add_up_over_reloads_restarts_and_a_killed_control_plane(tmp_path: Path, store: str) -> None:
     fed = 0
 
     def feed(count: int) -> None:
@@ -42,7 +52,7 @@ def test_figures_add_up_over_reloads_restarts_and_a_killed_control_plane(tmp_pat
             file.writelines(f"line {number}\n" for number in range(count))
         fed += count
 
-    with Plane(tmp_path / "plane") as plane:
+    with Plane(tmp_path / "plane", "--metrics", store) as plane:
         agent = plane.agent("a", "--sample-interval", "1")
         for version in range(5):
             feed(100)

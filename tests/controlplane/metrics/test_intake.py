@@ -146,6 +146,22 @@ async def test_bad_points_are_counted_and_acknowledged_with_the_good_ones(parts:
     }
 
 
+async def test_what_was_checked_once_of_a_streams_series_counts_each_time(parts: Parts) -> None:
+    series = (
+        messages.Series(id=1, name="records_total", tags={"plugin": "p.1"}),
+        messages.Series(id=2, name="no name", tags={}),
+        messages.Series(id=3, name="records_total", tags={"plugin": "p.3"}),
+    )
+    for number in range(3):
+        at = parts.clock.now() + timedelta(seconds=number)
+        samples = Samples(at=at, series=(3, 2, 1), values=(3.0 + number, 2.0, math.nan if number == 1 else 1.0))
+        request = ReportRequest(sequence=number + 1, series=series, samples=(samples,))
+        assert (await parts.intake.report("a-1", request)).stored == number + 1
+    assert parts.meters.refused == {"name of a metric": 3, "value that is no finite number": 1}
+    stored = sorted((dict(series.tags)["plugin"], value) for (series, _), value in parts.store.points.items())
+    assert stored == [("p.1", 1.0), ("p.1", 1.0), ("p.3", 3.0), ("p.3", 4.0), ("p.3", 5.0)]
+
+
 async def test_what_the_store_refuses_is_counted_too(parts: Parts) -> None:
     parts.store.refused = {"InfluxDB keeps nothing so old": 4}
     assert (await parts.intake.report("a-1", parts.request(1, 1.0))).stored == 1
