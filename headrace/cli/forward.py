@@ -24,7 +24,7 @@ NAMESPACE = "headrace"
 _WHAT = "deployment/cloud-api"
 _PORT = 8401
 _PATIENCE_S = 30.0
-_FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+) ->")
+_FORWARDING = re.compile(rb"Forwarding from ((?:127\.0\.0\.1|\[::1\]):\d+) ->")
 _NO_TOKEN = (
     "the kubeconfig has no token for this context, and the control plane knows people by one; give one by --token or "
     "HEADRACE_TOKEN, such as `kubectl create token NAME` prints"
@@ -44,10 +44,10 @@ class Cluster:
         process = await self._start("--namespace", self.namespace, "port-forward", _WHAT, f":{_PORT}")
         words: asyncio.Task[tuple[bytes, bytes]] | None = None
         try:
-            port = await self._port(process)
+            address = await self._address(process)
             # It has a word for each connection, and stops when nobody reads them.
             words = asyncio.create_task(process.communicate(), name="words of kubectl")
-            yield f"127.0.0.1:{port}"
+            yield address
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
@@ -69,13 +69,13 @@ class Cluster:
             return await _credential(program)
         raise UnauthenticatedError(_NO_TOKEN)
 
-    async def _port(self, process: asyncio.subprocess.Process) -> int:
+    async def _address(self, process: asyncio.subprocess.Process) -> str:
         assert process.stdout is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 while line := await process.stdout.readline():
                     if found := _FORWARDING.match(line):
-                        return int(found[1])
+                        return found[1].decode()
                 _, complaint = await process.communicate()
                 raise UnavailableError(f"kubectl could not forward a port of {_WHAT}: {_last(complaint)}")
         raise UnavailableError(f"kubectl did not forward a port of {_WHAT} in {_PATIENCE_S:.0f} s")

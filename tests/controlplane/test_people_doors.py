@@ -175,6 +175,9 @@ async def test_through_an_nginx_that_asks_for_a_login_it_is_whom_the_login_names
                 path = MANAGEMENT["ListUsers"].path
                 with pytest.raises(grpc.aio.AioRpcError, match="'gus' has role 'edit'"):
                     await channel.unary_unary(path)(codec.encode(api.ListUsersRequest()), metadata=spoofed)
+                page = (("authorization", "Bearer of gus"), ("origin", "https://evil.example"))
+                with pytest.raises(grpc.aio.AioRpcError, match="a web page from elsewhere may not use"):
+                    await channel.unary_unary(path)(codec.encode(api.ListUsersRequest()), metadata=page)
         event = (await plane.events("pipeline.applied"))[0]
         assert (event.actor, event.actor_known_by, event.source) == (
             "gus",
