@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 MAX_READ = 1 << 20
+_FRESH = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 def open_for(path: Path) -> int:
@@ -48,7 +49,10 @@ def tail(path: Path, lines: int) -> str:
 def trim(path: Path, bound: int) -> None:
     """Cut a log that is longer than `bound` bytes; at most two such files are ever kept."""
     if size(path) > bound:
-        shutil.copyfile(path, older(path))
+        # Private from its making, as the log itself is: a secret may have been written there.
+        with path.open("rb") as source, os.fdopen(os.open(older(path), _FRESH, 0o600), "wb") as copy:
+            os.fchmod(copy.fileno(), 0o600)
+            shutil.copyfileobj(source, copy)
         os.truncate(path, 0)
 
 

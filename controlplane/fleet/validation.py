@@ -155,4 +155,11 @@ def _named(fault: Fault, pipeline: str) -> Fault:
 
 
 def _facts(agent: AgentView) -> AgentFacts:
-    return AgentFacts(id=agent.row.id, name=agent.row.name, labels=agent.labels, engines=agent.row.facts.engines)
+    facts = agent.row.facts
+    return AgentFacts(
+        id=agent.row.id,
+        name=agent.row.name,
+        labels=agent.labels,
+        engines=facts.engines,
+        capabilities=facts.capabilities,
+    )

@@ -12,7 +12,7 @@ from controlplane.validate.manifest import manifest_faults
 from controlplane.validate.plugins import check_plugins
 from controlplane.validate.references import check_files, check_parsers
 from controlplane.validate.routes import check_routes
-from controlplane.validate.secrets import check_secrets
+from controlplane.validate.secrets import check_secrets, check_takers
 from controlplane.validate.service import check_service
 from controlplane.validate.source import read
 from controlplane.validate.variables import check_variables
@@ -38,6 +38,7 @@ def _found(manifest: Manifest, neighbours: Mapping[str, Neighbour], fleet: Fleet
     if source is None:
         return
     agents = _matching(manifest, neighbours, fleet)
+    yield from check_takers(manifest, agents)
     engines, found = engines_of(manifest.engine, agents, fleet)
     yield from found
     yield from check_plugins(source, engines)

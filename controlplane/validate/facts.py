@@ -19,6 +19,7 @@ class AgentFacts:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     engines: tuple[EngineInfo, ...] = ()
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

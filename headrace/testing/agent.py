@@ -80,7 +80,7 @@ class FakeAgent:
         self._target = target
         self._token = token
         self._identity = identity
-        self._facts = facts or Facts(name="fake", version="0")
+        self._facts = facts or Facts(name="fake", version="0", capabilities=("secrets",))
         self._tls = tls
         self._outcome = outcome
         self._answer = answer or (lambda command: Answer(command_id=command.id, ok=True))

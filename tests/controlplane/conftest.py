@@ -62,7 +62,7 @@ class Plane:
         """An agent that is yet to be entered."""
         labels = options.pop("labels", {})
         name = options.pop("name", "fake")
-        facts = Facts(name=name, version="0", labels=labels)
+        facts = Facts(name=name, version="0", labels=labels, capabilities=("secrets",))
         token = token or await self.token()
         return FakeAgent(self.running.ready.channel, token=token, facts=facts, tls=self.trust, **options)
 
@@ -136,7 +136,7 @@ class Rules:
     async def enroll(self, name: str = "a", **labels: str) -> EnrollResponse:
         """An agent with these claimed labels."""
         token = await self.tokens.create(api.CreateTokenRequest(ttl_seconds=60), author="test")
-        request = EnrollRequest(token=token.secret, facts=Facts(name=name, labels=labels))
+        request = EnrollRequest(token=token.secret, facts=Facts(name=name, labels=labels, capabilities=("secrets",)))
         return await self.enrolment.enroll(request, peer="test")
 
     async def apply(self, *manifests: Manifest, **more: Any) -> list[api.Change]:

@@ -78,7 +78,7 @@ ROUTED = "  outputs: [{name: 'null', match: '*'}]\n"
 
 def agent(name: str, *engines: EngineInfo, **labels: str) -> AgentFacts:
     """An agent; with the real engine unless others are given."""
-    return AgentFacts(id=f"id-{name}", name=name, labels=labels, engines=engines or (REAL,))
+    return AgentFacts(id=f"id-{name}", name=name, labels=labels, engines=engines or (REAL,), capabilities=("secrets",))
 
 
 def facts(*agents: AgentFacts, **more: Any) -> FleetFacts:

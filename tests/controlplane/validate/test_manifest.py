@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.validate import check
 from headrace.limits import Limits
-from headrace.types import File
+from headrace.types import File, SecretReference, Severity
 from tests.controlplane.validate.fleet import agent, facts, inputs, manifest
 
 GOOD = manifest(inputs("name: dummy, tag: t"))
@@ -83,3 +83,25 @@ def test_an_agent_gets_no_more_pipelines_than_the_limit() -> None:
     fleet = facts(agent("a", role="edge"), agent("b"), limits=Limits(pipelines_per_agent=3), pipelines=others)
     found = [fault.message for fault in check([GOOD], fleet)["edge"].faults]
     assert found == ["agent 'a' would run 4 pipelines, the limit is 3"]
+
+
+@pytest.mark.parametrize(
+    ("able", "unable", "severity", "why"),
+    [
+        (0, 2, Severity.ERROR, "none of its agents can take them (agents 'old-0', 'old-1'); upgrade them first"),
+        (2, 1, Severity.WARNING, "1 of 3 agents cannot take them (agent 'old-0'): it will not run there"),
+        (2, 0, None, ""),
+    ],
+    ids=["none can", "some cannot", "all can"],
+)
+def test_what_needs_secrets_is_told_of_agents_that_cannot_take_them(
+    able: int, unable: int, severity: Severity | None, why: str
+) -> None:
+    agents = [agent(f"new-{number}") for number in range(able)]
+    agents += [replace(agent(f"old-{number}"), capabilities=()) for number in range(unable)]
+    reference = SecretReference(name="key", env="KEY")
+    needs = replace(manifest(inputs("name: dummy, tag: t")), secrets=(reference,))
+    found = check([needs], facts(*agents, secrets={"key": ""}))["edge"].faults
+    assert [fault.severity for fault in found] == ([severity] if severity else [])
+    assert all(why in fault.message for fault in found)
+    assert check([replace(needs, secrets=())], facts(*agents))["edge"].faults == ()
