@@ -251,7 +251,6 @@ class Pipeline:
         way = filtered(batch, self._filters, hold, self._accounts, look, passed)
         line.take(way, *tickets, size=batch.size, look=look)
 
-
     def _send(self, chunk: Chunk) -> None:
         meant = self._outputs.of(chunk.tag)
         able = [part for part in meant if chunk.signal in part.signals]
