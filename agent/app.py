@@ -145,6 +145,7 @@ class App:
         enrolment = Enrolment(
             self._state,
             token=settings.bootstrap_token,
+            account=settings.kubernetes_token,
             facts=facts,
             call=partial(enroll, settings.server, tls=settings.tls, insecure=settings.insecure),
             now=host.now,

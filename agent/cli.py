@@ -98,6 +98,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         server=options.server,
         token=options.token,
         token_file=options.token_file,
+        kubernetes_token_file=options.kubernetes_token_file,
         name=options.name,
         labels=settings_.parse_labels(tuple(options.label)),
         engine=options.engine,
@@ -162,6 +163,13 @@ def _add_settings(add: _Adder, environment: Mapping[str, str]) -> None:
         help="the control plane's channel, or https://HOST[:PORT][/PREFIX]; without it the agent runs what it has",
     )
     add("--token-file", type=Path, metavar="FILE", help="bootstrap token; read again for each enrolment")
+    add(
+        "--kubernetes-token-file",
+        type=Path,
+        default=settings_.PROJECTED if settings_.PROJECTED.exists() else None,
+        metavar="FILE",
+        help=f"service-account token, in place of a bootstrap token (default: {settings_.PROJECTED}, if it is there)",
+    )
     add("--token", default="", help="the same as text; a file is safer")
     add("--name", default=settings_.default_name(environment), help="what people see")
     add("--label", action="append", default=[], metavar="KEY=VALUE", help="a claim about this host; may be repeated")

@@ -24,7 +24,8 @@ class Enrolment:
     """Asks until there is an identity; an answer that cannot be is logged once per try, and tried again ever later.
 
     `call` is `headrace.client.enroll` with its target bound. `token` is asked anew for each try, so a renewed token
-    file is found. `request` makes the certificate request for the agent's key.
+    file is found. `account` gives a service account's token, which takes the place of a bootstrap token where there is
+    none. `request` makes the certificate request for the agent's key.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Enrolment:
         now: Callable[[], datetime],
         roll: Callable[[], float],
         request: Callable[[], bytes] = bytes,
+        account: Callable[[], str] = str,
     ) -> None:
         self._state = state
         self._token = token
@@ -45,6 +47,7 @@ class Enrolment:
         self._now = now
         self._roll = roll
         self._request = request
+        self._account = account
         self._waits = False
 
     async def until_enrolled(self) -> None:
@@ -65,10 +68,13 @@ class Enrolment:
         """None when it is done, else how many seconds to wait; 0 when nobody said."""
         try:
             token = self._token()
-            if not token:
+            account = "" if token else self._account()
+            if not (token or account):
                 raise SettingsError("there is no identity and no bootstrap token; give one by --token-file")
             previous = self._state.identity
             claims = {"credential": previous.credential} if previous else {}  # what proves who this was
+            if account:
+                claims["kubernetes"] = account
             request = EnrollRequest(token=token, facts=self._facts(), csr=self._request(), claims=claims)
             response = await self._call(request)
         except HeadraceError as error:

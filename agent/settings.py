@@ -24,6 +24,8 @@ from headrace.types import Engine
 
 NO_POLICY = Policy()
 DEFAULT_DATA_DIR = Path("/var/lib/headrace-agent")
+PROJECTED = Path("/var/run/secrets/headrace/token")
+"""Where a manifest of ours has the cluster put a service account's token."""
 
 
 class SettingsError(AgentError):
@@ -40,6 +42,8 @@ class Settings:
     server: str = ""
     token: str = field(default="", repr=False)
     token_file: Path | None = None
+    kubernetes_token_file: Path | None = None
+    """Of a service account, for the control plane's audience; the cluster renews it."""
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     engine: Engine = Engine.AUTO
@@ -63,6 +67,17 @@ class Settings:
             return self.token_file.read_text(errors="replace").strip()
         except OSError as error:
             raise SettingsError(f"token file {self.token_file} cannot be read: {error.strerror}") from error
+
+    def kubernetes_token(self) -> str:
+        """As it is now; empty when there is none."""
+        if self.kubernetes_token_file is None:
+            return ""
+        try:
+            return self.kubernetes_token_file.read_text(errors="replace").strip()
+        except OSError as error:
+            raise SettingsError(
+                f"service-account token {self.kubernetes_token_file} cannot be read: {error.strerror}"
+            ) from error
 
 
 def default_data_dir(environment: Mapping[str, str]) -> Path:

@@ -19,7 +19,8 @@ from controlplane.app import opened, serve
 from controlplane.fleet.lifecycle import Timings
 from controlplane.identity.cluster import ClusterAddress
 from controlplane.identity.proxies import USER_HEADER, Proxies
-from controlplane.identity.scope import read_networks
+from controlplane.identity.scope import read_networks, read_scope
+from controlplane.identity.service_accounts import AUDIENCE, AccountRules
 from controlplane.metrics import DEFAULT, NONE, STORES
 from controlplane.metrics.cleaning import DEFAULT_LABELS
 from controlplane.settings import Door, Settings
@@ -137,6 +138,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         client_ca=_read(options.client_ca) if options.client_ca else b"",
         proxies=_proxies(options),
         cluster=ClusterAddress.of_this_pod() if options.kubernetes_identity else None,
+        accounts=_accounts(options),
+        accounts_of=ClusterAddress.of_this_pod() if options.kubernetes_agents else None,
         ca_cert=options.ca_cert,
         ca_key=options.ca_key,
         certificate_s=options.certificate_lifetime,
@@ -152,6 +155,16 @@ def _settings(options: argparse.Namespace) -> Settings:
         retention_s=options.retention,
         drain_s=options.drain,
         confirm_floor=options.confirm_floor,
+    )
+
+
+def _accounts(options: argparse.Namespace) -> AccountRules | None:
+    if not options.kubernetes_agents:
+        return None
+    return AccountRules(
+        accounts=tuple(options.kubernetes_agents),
+        audience=options.kubernetes_audience,
+        scope=read_scope(options.kubernetes_scope),
     )
 
 
@@ -246,6 +259,16 @@ def _parser() -> argparse.ArgumentParser:
         "--kubernetes-identity",
         action="store_true",
         help="people are known by the tokens of the cluster that this runs in, with roles by its RBAC",
+    )
+    command.add_argument(
+        "--kubernetes-agents",
+        action="append",
+        metavar="NAMESPACE:SERVICEACCOUNT",
+        help="agents enrol by projected tokens of this service account of this cluster; may be repeated",
+    )
+    command.add_argument("--kubernetes-audience", default=AUDIENCE, help=f"of those tokens (default: {AUDIENCE})")
+    command.add_argument(
+        "--kubernetes-scope", default="", metavar="SELECTOR", help="labels that those agents may claim (default: any)"
     )
     command.add_argument(
         "--ca-cert", type=Path, metavar="FILE", help="authority of agents' certificates (default: in the data folder)"

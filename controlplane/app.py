@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import generate_latest
@@ -37,6 +38,7 @@ from controlplane.identity import Approvals, Authorities, Authority, Claims, Enr
 from controlplane.identity.authority_files import AuthorityFiles, Folder, Given
 from controlplane.identity.cluster import Cluster
 from controlplane.identity.possession import Possession
+from controlplane.identity.service_accounts import ServiceAccounts
 from controlplane.metrics import MetricStore, open_metric_store
 from controlplane.metrics.buffer import Buffer
 from controlplane.metrics.export import FleetExport
@@ -62,6 +64,9 @@ from headrace.errors import UnavailableError
 from headrace.keyring import KeyFile
 from headrace.security import parse_address
 from headrace.server import ChannelService, Listener, ManagementService
+
+if TYPE_CHECKING:
+    from controlplane.kubernetes_reviews import KubernetesReviews
 
 _LAST_WORDS_S = 5.0
 
@@ -115,8 +120,8 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
     """A control plane that serves for as long as the block lasts; enter and leave it in one task."""
     stop = stop or Stop()
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with opened(settings.state_url) as store, _metrics(settings) as metric_store, _cluster(settings) as cluster:
-        parts = _Parts(settings, store, metric_store, cluster)
+    async with opened(settings.state_url) as store, _metrics(settings) as metric_store, _cluster(settings) as reviews:
+        parts = _Parts(settings, store, metric_store, reviews)
         if parts.authorities is not None:
             await parts.authorities.start()
         async with store.read() as reader:
@@ -151,22 +156,23 @@ async def _metrics(settings: Settings) -> AsyncIterator[MetricStore | None]:
 
 
 @asynccontextmanager
-async def _cluster(settings: Settings) -> AsyncIterator[Cluster | None]:
-    """The Kubernetes cluster that people are known by, for as long as the block lasts."""
-    if settings.cluster is None:
+async def _cluster(settings: Settings) -> AsyncIterator[KubernetesReviews | None]:
+    """The Kubernetes cluster that people and agents are known by, for as long as the block lasts."""
+    address = settings.cluster or settings.accounts_of
+    if address is None:
         yield None
         return
     from controlplane.kubernetes_reviews import KubernetesReviews
 
-    async with aclosing(KubernetesReviews(settings.cluster)) as reviews:
-        yield Cluster(reviews, monotonic=time.monotonic)
+    async with aclosing(KubernetesReviews(address)) as reviews:
+        yield reviews
 
 
 class _Parts:
     """Everything, built in the order in which it is needed."""
 
     def __init__(
-        self, settings: Settings, store: Store, metric_store: MetricStore | None, cluster: Cluster | None
+        self, settings: Settings, store: Store, metric_store: MetricStore | None, reviews: KubernetesReviews | None
     ) -> None:
         def clock() -> datetime:
             return datetime.now(UTC)
@@ -227,6 +233,7 @@ class _Parts:
         files = _authority_files(settings, clock)
         self.authorities = Authorities(store=store, view=self.view, files=files, clock=clock) if files else None
         approvals = Approvals(store=store, clock=clock)
+        accounts = ServiceAccounts(reviews, settings.accounts, clock=clock) if reviews and settings.accounts else None
         self.upkeep = Upkeep(
             sessions=self.sessions,
             claims=self.claims,
@@ -251,7 +258,9 @@ class _Parts:
             view=self.view,
             sessions=self.sessions,
             authority=Authority(store=store, view=self.view, authorities=self.authorities, clock=clock),
-            enrolment=Enrolment(store=store, clock=clock, authorities=self.authorities, approve=settings.approve),
+            enrolment=Enrolment(
+                store=store, clock=clock, authorities=self.authorities, approve=settings.approve, accounts=accounts
+            ),
             claims=self.claims,
             intake=self.intake,
             metrics=metric_intake,
@@ -278,7 +287,7 @@ class _Parts:
                 owner=owner,
                 hosts=Hosts.of(parse_address(settings.grpc.address), settings.public_hosts),
                 proxies=settings.proxies,
-                cluster=cluster,
+                cluster=Cluster(reviews, monotonic=time.monotonic) if reviews and settings.cluster else None,
                 clock=clock,
             ),
             about=About(

@@ -1,6 +1,6 @@
-"""The Kubernetes API as far as telling people apart needs it: TokenReview and SubjectAccessReview.
+"""The Kubernetes API as far as telling people and agents apart needs it: TokenReview and SubjectAccessReview.
 
-Loaded only where people are known by a cluster. The control plane's own token is read for each question, since the
+Loaded only where somebody is known by a cluster. The control plane's own token is read for each question, since the
 cluster renews its file; what cannot be asked, or is not answered in time, is an UnavailableError and lets in nobody.
 """
 
@@ -14,9 +14,11 @@ from typing import Any
 import httpx2
 
 from controlplane.identity.cluster import GROUP, RESOURCE, ClusterAddress, Subject
+from controlplane.identity.service_accounts import Review
 from headrace.errors import InvalidError, UnavailableError
 
 _TIMEOUT_S = 5.0
+_LONGEST_ERROR = 300
 
 
 class KubernetesReviews:
@@ -30,7 +32,7 @@ class KubernetesReviews:
             (address.folder / "token").read_bytes()
         except (OSError, ssl.SSLError) as error:
             raise InvalidError(
-                f"--kubernetes-identity: {address.folder} cannot be read ({error}); the pod needs a service account, "
+                f"{address.folder} cannot be read ({error}); a pod that asks its cluster needs a service account, "
                 "and automountServiceAccountToken: true"
             ) from error
         self._address = address
@@ -58,6 +60,19 @@ class KubernetesReviews:
             uid=str(user.get("uid") or ""),
             groups=tuple(map(str, user.get("groups") or ())),
             extra=user.get("extra") or {},
+        )
+
+    async def review(self, token: str, audience: str) -> Review:
+        """Whose token this is, if it is for this audience."""
+        status = await self._review("authentication.k8s.io", "TokenReview", {"token": token, "audiences": [audience]})
+        user = status.get("user")
+        name = str(user.get("username") or "") if isinstance(user, Mapping) else ""
+        return Review(
+            authenticated=status.get("authenticated") is True and bool(name),
+            name=name,
+            audiences=tuple(map(str, status.get("audiences") or ())),
+            extra=(user.get("extra") or {}) if isinstance(user, Mapping) else {},
+            error=str(status.get("error") or "")[:_LONGEST_ERROR],
         )
 
     async def allows(self, subject: Subject, verb: str) -> bool:

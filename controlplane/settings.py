@@ -11,6 +11,7 @@ from controlplane import guard
 from controlplane.fleet.lifecycle import Timings
 from controlplane.identity.cluster import ClusterAddress
 from controlplane.identity.proxies import Proxies
+from controlplane.identity.service_accounts import AccountRules
 from controlplane.metrics import DEFAULT, NONE
 from controlplane.metrics.cleaning import DEFAULT_LABELS, check_labels
 from headrace.errors import InvalidError
@@ -66,6 +67,9 @@ class Settings:
     """Who may say in a header who calls the management API."""
     cluster: ClusterAddress | None = None
     """The Kubernetes cluster that people are known by."""
+    accounts: AccountRules | None = None
+    """The service accounts of that cluster, or of `accounts_of`, by which agents enrol."""
+    accounts_of: ClusterAddress | None = None
     management_token: str = ""
     """Empty: a fresh one at each start."""
     secrets_key: Path | None = None

@@ -52,6 +52,10 @@ _VOLUME = {
     "secret": {"secretName": str, "defaultMode": int, "optional": bool},
     "configMap": {**_REFERENCE, "defaultMode": int},
     "persistentVolumeClaim": {"claimName": str, "readOnly": bool},
+    "projected": {
+        "defaultMode": int,
+        "sources": [{"serviceAccountToken": {"audience": str, "path": str, "expirationSeconds": int}}],
+    },
 }  # fmt: skip
 _POD = {
     "serviceAccountName": str, "automountServiceAccountToken": bool, "terminationGracePeriodSeconds": int,
@@ -75,6 +79,17 @@ SCHEMAS: dict[tuple[str, str], tuple[dict[str, Any], tuple[str, ...]]] = {
             }
         },
         ("spec.ports",),
+    ),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): (
+        {"rules": [{"apiGroups": [str], "resources": [str], "resourceNames": [str], "verbs": [str]}]},
+        ("rules",),
+    ),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): (
+        {
+            "roleRef": {"apiGroup": {"rbac.authorization.k8s.io"}, "kind": {"ClusterRole"}, "name": str},
+            "subjects": [{"kind": {"User", "Group", "ServiceAccount"}, "name": str, "namespace": str, "apiGroup": str}],
+        },
+        ("roleRef",),
     ),
     ("v1", "PersistentVolumeClaim"): (
         {"spec": {"accessModes": [str], "storageClassName": str, "resources": {"requests": _QUANTITIES}}},

@@ -19,6 +19,7 @@ from controlplane.identity.certificates import public_key_of
 from controlplane.identity.denials import revoke_certificates
 from controlplane.identity.scope import check_claims, source_of
 from controlplane.identity.secret import Kind, mint, new_id, take_apart
+from controlplane.identity.service_accounts import CLAIM, ServiceAccounts
 from controlplane.identity.throttle import FAILURES, Throttle
 from controlplane.identity.tokens import Applicant, check, check_room, redeem
 from controlplane.labels import check_labels
@@ -44,12 +45,15 @@ class Enrolment:
         clock: Callable[[], datetime],
         authorities: Authorities | None = None,
         approve: bool = False,
+        accounts: ServiceAccounts | None = None,
     ) -> None:
         """Without authorities it issues no certificates, and keeps agents' keys all the same.
 
-        With `approve` an operator has to approve of each agent, whatever its token says.
+        With `approve` an operator has to approve of each agent, whatever its token says; one that `accounts` knows was
+        approved of by that.
         """
         self._approve = approve
+        self._accounts = accounts
         self._store = store
         self._ca = authorities
         self._clock = clock
@@ -70,6 +74,11 @@ class Enrolment:
                     await check(reader, request.token, applicant, self._clock())
                 return EnrollResponse()
             key = public_key_of(request.csr) if request.csr else ""
+            terms = await self._terms(request)
+            if terms is not None:
+                async with self._store.write() as tx:
+                    previous = _same(await _claimed(tx, request), key)
+                    return await self._let_in(tx, request, source, key, terms, previous, new_id("a-"))
             if wait:
                 async with self._store.read() as reader:
                     if await approvals.pending(reader, request, key, self._clock()):
@@ -89,6 +98,17 @@ class Enrolment:
                 ) from None
             await self.record_refusal(request.facts.name, peer, error)
             raise
+
+    async def _terms(self, request: EnrollRequest) -> TokenRow | None:
+        """By which an agent enrols that shows a service account's token; None for one with a bootstrap token."""
+        if request.token or CLAIM not in request.claims:
+            return None
+        if self._accounts is None:
+            raise UnauthenticatedError(
+                "this control plane knows no service accounts: start it with --kubernetes-agents, or give the agent a "
+                "bootstrap token"
+            )
+        return await self._accounts.terms(request.claims[CLAIM], request.facts)
 
     async def renew(self, agent_id: str, request: EnrollRequest) -> EnrollResponse:
         """One step of a renewal by an agent that was authenticated. Raises what `renewal` does, and InvalidError."""
@@ -162,8 +182,7 @@ class Enrolment:
         tx.log(Topic.AGENT, identifier)
         tx.event(
             "agent.enrolled",
-            f"{agent.name} from {source} with token {token.id}, use {token.uses} of {token.max_uses or 'any number'}"
-            + (", keeping its id" if previous else ""),
+            f"{agent.name} from {source} with {_named(token)}" + (", keeping its id" if previous else ""),
             agent_id=identifier,
         )
         return EnrollResponse(
@@ -211,6 +230,12 @@ def _applicant(request: EnrollRequest, source: str, previous: AgentRow | None) -
         labels=request.facts.labels,
         agent_id=previous.id if previous else "",
     )
+
+
+def _named(token: TokenRow) -> str:
+    if not token.secret_hash:
+        return f"the service account {token.id.removeprefix('kubernetes/')}"
+    return f"token {token.id}, use {token.uses} of {token.max_uses or 'any number'}"
 
 
 async def _claimed(reader: Reader, request: EnrollRequest) -> AgentRow | None:

@@ -99,3 +99,13 @@ async def test_a_renewal_says_who_it_was_and_loses_nothing_when_it_fails(state: 
     assert state.identity is not None
     assert state.identity.agent_id == "a-1"
     assert plane.requests[1].claims == {"credential": "old"}
+
+
+async def test_a_service_account_is_shown_where_there_is_no_bootstrap_token(state: State) -> None:
+    for token, claims in (("", {"kubernetes": "projected"}), ("token", {})):
+        plane = Plane(GRANTED)
+        asking = enrolment(state, plane, lambda token=token: token)  # type: ignore[misc]  # mypy has no lambda defaults
+        asking._account = lambda: "projected"
+        state.save_identity(None)
+        await asking.until_enrolled()
+        assert [(request.token, request.claims) for request in plane.requests] == [(token, claims)]
