@@ -12,10 +12,10 @@ import json
 import random
 import ssl
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import structlog
@@ -45,6 +45,8 @@ _SHARED_S = 0.25
 _MOST_REQUESTS = 100
 """How often one metric of a batch that is refused is cut and sent again; what is left then is refused as a whole."""
 _WORTH_PACKING = 1_000
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -116,20 +118,23 @@ class InfluxMetricStore:
         """The server folds each step of each series; groups are folded here, as for every store."""
         if _is_empty(query.selection):
             return ()
-        answer = await self._ask(influxql.steps_statement(query))
-        return aggregation.lines(query, influxql.steps(query, answer))
+        return await self._ask(
+            influxql.steps_statement(query), lambda answer: aggregation.lines(query, influxql.steps(query, answer))
+        )
 
     async def latest(self, selection: Selection, *, since_ms: int) -> tuple[Recent, ...]:
         """Two statements in one request."""
         if _is_empty(selection):
             return ()
-        return influxql.latest(selection, await self._ask(influxql.latest_statement(selection, since_ms=since_ms)))
+        return await self._ask(
+            influxql.latest_statement(selection, since_ms=since_ms), lambda answer: influxql.latest(selection, answer)
+        )
 
     async def series(self, selection: Selection) -> tuple[Series, ...]:
         """Those that have a point."""
         if _is_empty(selection):
             return ()
-        return influxql.series(selection, await self._ask(influxql.series_statement(selection)))
+        return await self._ask(influxql.series_statement(selection), lambda answer: influxql.series(selection, answer))
 
     async def health(self) -> Health:
         """Whether it answers now, and the database is prepared."""
@@ -221,13 +226,18 @@ class InfluxMetricStore:
                 return "/api/v3/write_lp", {"db": database, "precision": "millisecond", "accept_partial": "true"}
         return "/write", {"db": database, "precision": "ms"}
 
-    async def _ask(self, statements: str) -> Mapping[str, Any]:
+    async def _ask(self, statements: str, read: Callable[[Mapping[str, Any]], T]) -> T:
+        """What is read of the answer, in a thread: that of a large fleet takes seconds, and control must go on."""
         await self._prepare()
-        return await self._query(statements)
+        answer = await self._answer(statements)
+        return await asyncio.to_thread(lambda: read(_json(answer)))
 
     async def _query(self, statements: str) -> Mapping[str, Any]:
+        return _json(await self._answer(statements))
+
+    async def _answer(self, statements: str) -> httpx2.Response:
         form = {"q": statements, "db": self._settings.database, "epoch": "ms"}
-        return _json(await self._request("POST", "/query", form=form, let=(400,)))
+        return await self._request("POST", "/query", form=form, let=(400,))
 
     async def _request(
         self,

@@ -104,9 +104,10 @@ class MetricReader:
         by = self._by(request.by)
         since_ms = round(self._clock().timestamp() * 1000) - window_s * 1000
         found = await store.latest(self._selection(figures.NAMES, request), since_ms=since_ms)
+        # In a thread: those of a large fleet take seconds, and control must go on.
+        groups = await asyncio.to_thread(figures.groups, found, by, labels=self._labels)
         told = (
-            api.Figures(tags=self._named(group.tags), at=_moment(group.at_ms), values=group.values)
-            for group in figures.groups(found, by, labels=self._labels)
+            api.Figures(tags=self._named(group.tags), at=_moment(group.at_ms), values=group.values) for group in groups
         )
         return api.LatestMetricsResponse(figures=tuple(told))
 
