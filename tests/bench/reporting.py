@@ -17,7 +17,7 @@ from typing import Any
 from controlplane.metrics.export import NAMES
 from headrace import codec
 from headrace.messages import ReportRequest, ReportResponse, Samples, Series
-from headrace.rpcs import CHANNEL
+from headrace.rpcs.channel import CHANNEL
 from tests.bench.http2 import Stream, frame, opening
 
 _VARIANTS = 32
