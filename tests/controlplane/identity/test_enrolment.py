@@ -212,8 +212,8 @@ async def test_a_token_that_is_only_asked_about_is_not_used_up_and_makes_no_agen
     for _ in range(2):
         assert await enroll(rules, made.secret, edge, enrol="check") == EnrollResponse()
     async with rules.store.read() as reader:
-        assert await reader.scan(AgentRow) == []
-        (row,) = await reader.scan(TokenRow)
+        assert await reader.find(AgentRow) == []
+        (row,) = await reader.find(TokenRow)
         assert row.uses == 0
     with pytest.raises(ForbiddenError, match="wrong scope"):
         await enroll(rules, made.secret, Facts(name="a", labels={"role": "db"}), enrol="check")
