@@ -103,8 +103,18 @@ def rewritten(
     )
 
 
-def run(document: Document, sample: Sample, *, folder: Path, within: Path, engine: str) -> Captured:
+def run(
+    document: Document,
+    sample: Sample,
+    *,
+    folder: Path,
+    within: Path,
+    engine: str,
+    environment: Mapping[str, str] | None = None,
+) -> Captured:
     """Run a rewritten document to its end; `folder` is the one it was rewritten for, `within` where it works.
+
+    `environment` is added to this process's own.
 
     Raises InvalidError when the engine does not take it, DeadlineError when it does not end.
     """
@@ -114,7 +124,14 @@ def run(document: Document, sample: Sample, *, folder: Path, within: Path, engin
     line = [*_engine(engine), "-c", str(folder / "pipeline.yaml")]
     ends = any(reader.find("exit_on_eof") for reader in document.inputs)
     with (folder / "log").open("w+b") as log:
-        process = subprocess.Popen(line, cwd=within, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+        process = subprocess.Popen(
+            line,
+            cwd=within,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
         try:
             code = process.wait(LONGEST_RUN_S if ends else MESSAGES_END_S)
         except subprocess.TimeoutExpired:

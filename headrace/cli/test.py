@@ -31,10 +31,15 @@ from headrace.types import Fault
 if TYPE_CHECKING:
     from headrace.cli.samples import Sample
     from headrace.config import Document
-    from headrace.types import File
+    from headrace.masking import Mask
+    from headrace.types import File, SecretReference
 
 _File: TypeAlias = Annotated[
     Path, typer.Option("--file", "-f", help="The pipeline.", metavar="FILE", show_default=False)
+]
+_Secrets: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--secret", help="Of one it names: NAME=env:VARIABLE or NAME=file:PATH.", metavar="SECRET"),
 ]
 _Engine: TypeAlias = Annotated[
     str, typer.Option("--engine", help="embedded, fluent-bit, or the path of one.", metavar="ENGINE")
@@ -43,11 +48,19 @@ _Engine: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """What is tested: its files are in the folder `within`, or come with it."""
+    """What is tested: its files are in the folder `within`, or come with it; `environment` carries its secrets."""
 
     document: Document
     files: tuple[File, ...]
     within: Path | None
+    environment: Mapping[str, str]
+
+    @property
+    def mask(self) -> Mask:
+        """What takes their values out of whatever is shown."""
+        from headrace.masking import Mask
+
+        return Mask(self.environment.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +77,11 @@ def run_tests(
     tests: Annotated[
         Path | None, typer.Option("--tests", help="The tests; else NAME.tests.yaml beside it.", metavar="FILE")
     ] = None,
+    secrets: _Secrets = None,
     engine: _Engine = "embedded",
 ) -> None:
     """Run a pipeline's tests: its filters and processors on sample records; exit 1 when one fails."""
-    pipeline = _read(file)
+    pipeline = _read(file, secrets or [])
     path = tests or file.with_name(f"{file.stem}.tests.yaml")
     cases = _cases(path)
     failed = 0
@@ -76,6 +90,7 @@ def run_tests(
             differences = list(_differences(pipeline, case, engine))
         except HeadraceError as error:
             differences = error.message.splitlines()
+        differences = [pipeline.mask.text(line) for line in differences]
         failed += bool(differences)
         show_lines([f"{'FAILED' if differences else 'passed'}  {case.name}", *(f"    {line}" for line in differences)])
     say(f"{len(cases) - failed} of {len(cases)} tests passed")
@@ -92,20 +107,21 @@ def try_sample(
         str, typer.Option("--for", help="The input it is for, where there are several.", metavar="NAME")
     ] = "",
     tag: Annotated[str, typer.Option("--tag", help="Its tag, where that is made of a file name.", metavar="TAG")] = "",
+    secrets: _Secrets = None,
     engine: _Engine = "embedded",
 ) -> None:
     """Show what becomes of sample lines at each stage: after the input, after each filter, at each output."""
     from headrace.cli.samples import Sample, instances
 
-    pipeline = _read(file)
+    pipeline = _read(file, secrets or [])
     given = Sample(lines=tuple(_text(sample).splitlines()), input=source, tag=tag)
     stages = ["input", *instances(pipeline.document.filters)]
     for number, stage in enumerate(stages):
         captured = _run(pipeline, given, engine, filters=number)
         lines = captured.get("stage", ())
-        show_lines([f"== {stage}: {len(lines)} records", *lines])
+        show_lines([f"== {stage}: {len(lines)} records", *map(pipeline.mask.text, lines)])
     for name, lines in _run(pipeline, given, engine).items():
-        show_lines([f"== output {name}: {len(lines)} records", *lines])
+        show_lines([f"== output {name}: {len(lines)} records", *map(pipeline.mask.text, lines)])
 
 
 def _differences(pipeline: Pipeline, case: Case, engine: str) -> Iterator[str]:
@@ -137,25 +153,31 @@ def _run(pipeline: Pipeline, sample: Sample, engine: str, filters: int | None = 
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.content)
         changed = samples.rewritten(pipeline.document, sample, folder=folder, engine=engine, filters=filters)
-        captured = samples.run(changed, sample, folder=folder, within=within, engine=engine)
+        try:
+            captured = samples.run(
+                changed, sample, folder=folder, within=within, engine=engine, environment=pipeline.environment
+            )
+        except InvalidError as error:
+            raise InvalidError(pipeline.mask.text(error.message)) from None
     for line in captured.complaints:
-        say(line)
+        say(pipeline.mask.text(line))
     known = samples.instances(pipeline.document.outputs) if filters is None else {}
     return {**dict.fromkeys(known, ()), **captured.outputs}
 
 
-def _read(file: Path) -> Pipeline:
+def _read(file: Path, given: Sequence[str]) -> Pipeline:
     """The pipeline in a file, a bare configuration or a manifest. Raises InvalidError with every fault."""
     from headrace import config
-    from headrace.cli import manifest, sources
+    from headrace.cli import manifest, secret_values, sources
 
     text, within = _text(file), file.parent.absolute()
     files: tuple[File, ...] = ()
+    secrets: tuple[SecretReference, ...] = ()
     if is_manifest := manifest.is_manifest(text):
         found = sources.load([str(file)])
         if len(found) != 1:
             raise InvalidError(f"{file} has {len(found)} pipelines; give one in a file of its own")
-        text, files = found[0].manifest.config, found[0].manifest.files
+        text, files, secrets = found[0].manifest.config, found[0].manifest.files, found[0].manifest.secrets
     texts = {shipped.name: shipped.content.decode(errors="replace") for shipped in files}
 
     def included(pattern: str) -> dict[str, str]:
@@ -171,7 +193,12 @@ def _read(file: Path) -> Pipeline:
             for f in error.faults
         ]
         raise InvalidError(f"{file} is not a pipeline", faults=faults) from None
-    return Pipeline(document=document, files=files, within=None if is_manifest else within)
+    return Pipeline(
+        document=document,
+        files=files,
+        within=None if is_manifest else within,
+        environment=secret_values.environment(given, secrets),
+    )
 
 
 def _text(path: Path) -> str:

@@ -11,8 +11,10 @@ import pytest
 from headrace.cli import main
 from headrace.cli.exits import Exit
 from headrace.cli.samples import Sample, instances, rewritten
+from headrace.cli.secret_values import environment
 from headrace.config import Document, parse
 from headrace.errors import InvalidError, NotFoundError
+from headrace.types import SecretReference
 
 PIPELINE = """
 service: {flush: 5, http_server: on, parsers_file: own.conf}
@@ -240,3 +242,48 @@ def test_another_engine_is_run_by_its_path_and_one_that_is_not_there_is_named(fo
     code, out, _ = folder.run("test", "-f", "p.yaml", "--engine", "no-such-engine")
     assert code == Exit.REFUSED
     assert "there is no 'no-such-engine' on PATH" in out
+
+
+def test_secrets_get_their_values_from_the_environment_or_a_file_and_are_shown_nowhere(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("API_TOKEN", raising=False)
+    folder.write(
+        "edge.yaml",
+        """
+        apiVersion: headrace/v1
+        kind: Pipeline
+        metadata: {name: edge}
+        spec:
+          selector: '*'
+          secrets: [{name: api-token, env: API_TOKEN}]
+          config: |
+            pipeline:
+              inputs: [{name: dummy, tag: d}]
+              filters: [{name: modify, match: '*', set: "token ${API_TOKEN}"}]
+              outputs: [{name: stdout, match: '*'}]
+        """,
+    )
+    folder.write("value", "hunter-2-is-long\n")
+    folder.write(
+        "edge.tests.yaml", "tests: [{records: [{a: 1}], expect: {stdout.0: [{a: 1, token: hunter-2-is-long}]}}]"
+    )
+    test = ("test", "-f", "edge.yaml")
+    assert folder.run(*test, "--secret", "api-token=file:value")[0] == Exit.DONE
+    monkeypatch.setenv("GIVEN", "another-one")
+    folder.write("in.log", "x\n")
+    _, out, err = folder.run("try", "-f", "edge.yaml", "--input", "in.log", "--secret", "api-token=env:GIVEN")
+    assert '"token":"***"' in out
+    assert "another-one" not in out + err
+    for given, why in (
+        ((), "needs secret 'api-token'; give its value by --secret api-token=env:VARIABLE"),
+        (("--secret", "api-token=hunter-2"), "a value itself is never an argument"),
+        (("--secret", "api-tken=env:GIVEN"), "names no secret 'api-tken'; it names api-token"),
+        (("--secret", "api-token=env:NONE"), "'NONE' is not in this environment"),
+        (("--secret", "api-token=file:none"), "none cannot be read"),
+    ):
+        code, out, err = folder.run(*test, *given)
+        assert (code, why in err) == (Exit.REFUSED, True)
+        assert "hunter-2" not in out + err
+    monkeypatch.setenv("API_TOKEN", "there already")
+    assert environment((), [SecretReference(name="api-token", env="API_TOKEN")]) == {"API_TOKEN": "there already"}
