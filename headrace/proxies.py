@@ -10,10 +10,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import TYPE_CHECKING
 
 from headrace.errors import InvalidError
 from headrace.security import Address
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 _PORT = 80
 
@@ -38,6 +41,8 @@ def proxy_of(address: Address, *, tls: bool, environment: Mapping[str, str]) -> 
     variable, value = _first(environment, "https_proxy" if tls else "http_proxy")
     if not value:
         return None
+    from urllib.parse import unquote  # few have a proxy
+
     parts = _split(variable, value)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
     credentials, at, _ = parts.netloc.rpartition("@")
@@ -46,6 +51,8 @@ def proxy_of(address: Address, *, tls: bool, environment: Mapping[str, str]) -> 
 
 
 def _split(variable: str, value: str) -> SplitResult:
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(value if "://" in value else f"http://{value}")
         usable, _ = parts.hostname, parts.port

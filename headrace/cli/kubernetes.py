@@ -59,8 +59,10 @@ class Cluster:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=_context(access))]
         location = parse_location(access.server)
+        handlers: list[urllib.request.BaseHandler] = []
+        if location.tls:
+            handlers.append(urllib.request.HTTPSHandler(context=_context(access)))
         if access.proxy:
             handlers.append(urllib.request.ProxyHandler({"https": access.proxy, "http": access.proxy}))
         elif location.address.is_local:

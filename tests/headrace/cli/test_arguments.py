@@ -20,6 +20,8 @@ from headrace.types import Fault, Severity
         ("get agents --server h:1 -o json", "--server h:1 get agents -o json"),
         ("get agents --server=h:1", "--server=h:1 get agents"),
         ("get agents --debug", "--debug get agents"),
+        ("--server m:1 cluster bootstrap --server h:1", "--server m:1 cluster bootstrap --server h:1"),
+        ("cluster bootstrap --server=h:1 --insecure", "--insecure cluster bootstrap --server=h:1"),
         ("get agents --server", "--server get agents"),
         ("logs a -- --server --wait=good", "logs a -- --server --wait=good"),
         ("", ""),

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
-from headrace.cli import cluster, cluster_manifests, main
+from headrace.cli import app, cluster, cluster_manifests, main
 from headrace.cli.cluster_nodes import standing
 from headrace.cli.kubeconfig import access
 from headrace.cli.kubernetes import Cluster
@@ -60,6 +61,11 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKube]:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("TERM", "dumb")
+    # The command line with this one command: to build the others each time is most of what a test would cost.
+    small = typer.Typer(pretty_exceptions_enable=False)
+    small.callback()(app.options)
+    small.add_typer(cluster.group)
+    monkeypatch.setattr(app, "app", small)
 
     def command(*more: str, line: str = LINE) -> Ended:
         code = main([*line.split(), *more])
@@ -90,6 +96,10 @@ def test_everything_is_made_and_each_node_is_told(run: Any, kube: FakeKube, plan
     assert settings["HEADRACE_AGENT_SERVER"] == "headrace.example.com:443"
     assert (settings["HEADRACE_AGENT_TLS"], settings["HTTPS_PROXY"]) == ("true", "http://p:3128")
     assert "secret-" not in ended.out + ended.err + json.dumps(settings)
+
+
+def test_the_command_line_has_it() -> None:
+    assert cluster.group in [each.typer_instance for each in app.app.registered_groups]
 
 
 def test_to_say_it_again_changes_only_what_differs_and_keeps_a_good_token(

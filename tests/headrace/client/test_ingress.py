@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from headrace.client import Identity, enroll
 from headrace.connection import Connection
 from headrace.errors import UnavailableError
-from headrace.messages import PutBlobRequest
+from headrace.messages import EnrollRequest, PutBlobRequest
 from headrace.rpcs.channel import CHANNEL
 from headrace.security import ClientTls
 from headrace.testing import FakeAgent, FakeControlPlane
-from headrace.types import Observed
+from headrace.types import Facts, Observed
 from tests.certificates import make_certificate
 from tests.headrace.client.test_report import Memory
 from tests.ingress import KINDS, Ingress, ingress
@@ -55,8 +56,10 @@ async def test_a_silent_agent_outlasts_the_timeouts_of_what_is_on_the_way(trust:
 
 async def test_without_heartbeats_the_same_silence_ends_the_session(trust: ClientTls, way: Way) -> None:
     async with FakeControlPlane(heartbeat_ms=600_000) as plane:
-        with way(upstream=plane.address, timeout_ms=300) as front:
-            async with FakeAgent(front.url, tls=trust):
+        with way(upstream=plane.address, timeout_ms=600) as front:
+            response = await enroll(plane.address, EnrollRequest(token="token", facts=Facts(name="a", version="0")))
+            identity = Identity(agent_id=response.agent_id, credential=response.credential)
+            async with FakeAgent(front.url, identity=identity, tls=trust):
                 await plane.until_closed()
 
 
