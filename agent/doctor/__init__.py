@@ -12,7 +12,7 @@ from datetime import datetime
 from agent.doctor.finding import Finding, Verdict
 from agent.doctor.host import of_data_folder, of_log_paths
 from agent.doctor.line import of_line
-from agent.doctor.plane import of_plane, of_token
+from agent.doctor.plane import of_plane, of_token, of_token_here
 from agent.settings import Settings
 
 __all__ = ["Finding", "Verdict", "examine"]
@@ -27,8 +27,8 @@ async def examine(
         findings += of_line(settings.server, settings.tls, insecure=settings.insecure, now=now, environment=environment)
         if all(finding.verdict is not Verdict.FAIL for finding in findings):
             findings += await of_plane(settings, now=now)
-        if all(finding.verdict is not Verdict.FAIL for finding in findings):
-            findings.append(await of_token(settings))
+        is_whole = all(finding.verdict is not Verdict.FAIL for finding in findings)
+        findings.append(await of_token(settings) if is_whole else of_token_here(settings))
     else:
         findings.append(Finding.warn("server", "none is given", "say where the control plane is, by --server"))
     findings += of_data_folder(settings.data_dir, spool_bytes=settings.spool_bytes, now=now)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
-from agent.doctor.finding import Finding
+from agent.doctor.finding import Finding, Verdict
 from agent.settings import Settings, SettingsError
 from headrace.client.probe import check_token, probe
 from headrace.errors import HeadraceError, InvalidError, OverloadedError, UnauthenticatedError
 from headrace.types import Facts
 
+_LOOK = re.compile(r"hrb_[^.\s]+\.\S+")
 _SKEW_S = 60
 """A signed credential is good for a minute; certificates are good from five minutes before they were made."""
 
@@ -35,17 +37,31 @@ async def of_plane(settings: Settings, *, now: datetime) -> list[Finding]:
     return [*findings, Finding.warn("clock", found, "set it (NTP); certificates and metrics go by it")]
 
 
-async def of_token(settings: Settings) -> Finding:
-    """What would become of an enrolment; the token is not used up."""
+def of_token_here(settings: Settings) -> Finding:
+    """As far as it can be told without the control plane: that there is one, and that it looks like one."""
     try:
         token = settings.bootstrap_token()
+        account = "" if token else settings.kubernetes_token()
     except SettingsError as error:
         return Finding.fail("token", error.message, "give the file by --token-file, readable for the agent's user")
     enrolled = (settings.data_dir / "identity.json").exists()
     if not token and enrolled:
         return Finding.ok("token", "none, and none is needed: this agent has enrolled")
+    if account:
+        return Finding.ok("token", "that of a service account; the control plane was not asked about it")
     if not token:
         return Finding.fail("token", "none is given, and this agent has not enrolled", "headrace token create")
+    if not _LOOK.fullmatch(token):
+        return Finding.fail("token", "does not look like hrb_ID.SECRET", "was it copied whole, and alone?")
+    return Finding.ok("token", "looks like one; the control plane could not be asked about it")
+
+
+async def of_token(settings: Settings) -> Finding:
+    """What would become of an enrolment; the token is not used up."""
+    here = of_token_here(settings)
+    if here.verdict is not Verdict.OK or not (token := settings.bootstrap_token()):
+        return here
+    enrolled = (settings.data_dir / "identity.json").exists()
     facts = Facts(name=settings.name, labels=settings.labels)
     try:
         await check_token(settings.server, token, facts, tls=settings.tls, insecure=settings.insecure)

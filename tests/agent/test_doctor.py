@@ -29,6 +29,7 @@ from tests.certificates import key_of, make_certificate
 from tests.headrace.test_proxies import Connect
 
 NOW = datetime.now(UTC)
+TOKEN = "hrb_t1.secret"
 Found = dict[str, Finding]
 
 
@@ -37,7 +38,7 @@ async def doctor(
 ) -> Found:
     """By check. The proxy that the machine may have is none of the test's."""
     now = more.pop("now", None) or datetime.now(UTC)
-    settings = Settings(data_dir=folder / "data", server=server, name="a", **{"token": "token", **more})
+    settings = Settings(data_dir=folder / "data", server=server, name="a", **{"token": TOKEN, **more})
     # In a thread, as the command is in a process of its own: it looks at the line without an event loop.
     looking = partial(examine, settings, paths, now=now, environment=environment or {})
     found = await asyncio.to_thread(lambda: asyncio.run(looking()))
@@ -59,7 +60,7 @@ async def secure_plane(
 ) -> AsyncIterator[tuple[FakeControlPlane, ClientTls]]:
     certificate = make_certificate(folder, "server", names=names, days=days)
     tls = ServerTls(certificate=certificate.read_bytes(), key=key_of(certificate).read_bytes())
-    async with FakeControlPlane(tls=tls) as plane:
+    async with FakeControlPlane(token=TOKEN, tls=tls) as plane:
         yield plane, ClientTls(ca=tls.certificate)
 
 
@@ -81,9 +82,11 @@ async def test_an_address_that_is_none_and_plain_text_off_loopback_are_told(tmp_
 
 async def test_a_name_without_an_address_and_a_port_without_a_listener_are_told(tmp_path: Path) -> None:
     is_wrong(await doctor(tmp_path, "https://nowhere.invalid"), "dns", "nowhere.invalid has no address")
-    async with FakeControlPlane() as plane:
+    async with FakeControlPlane(token=TOKEN) as plane:
         closed = plane.address
-    is_wrong(await doctor(tmp_path, closed), "tcp", "refused", "firewall")
+    found = await doctor(tmp_path, closed)
+    is_wrong(found, "tcp", "refused", "firewall")
+    assert "could not be asked" in found["token"].found
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ async def test_a_proxy_that_opens_tls_is_told_by_who_issued_what_it_shows(tmp_pa
 
 
 async def test_a_plane_without_tls_is_told(tmp_path: Path) -> None:
-    async with FakeControlPlane() as plane:
+    async with FakeControlPlane(token=TOKEN) as plane:
         is_wrong(await doctor(tmp_path, plane.address, tls=ClientTls()), "tls", "--tls-cert")
 
 
@@ -154,24 +157,30 @@ async def test_an_ingress_without_http_2_is_told(tmp_path: Path) -> None:
 
 
 async def test_something_else_than_a_control_plane_is_told(tmp_path: Path) -> None:
-    async with FakeControlPlane() as plane:
+    async with FakeControlPlane(token=TOKEN) as plane:
         is_wrong(await doctor(tmp_path, f"http://{plane.address}/prefix"), "plane", "prefix", "--channel")
 
 
 async def test_a_clock_that_differs_from_the_planes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "formatdate", lambda usegmt: "Thu, 01 Jan 2026 00:10:00 GMT")
     then = datetime(2026, 1, 1, tzinfo=UTC)
-    async with FakeControlPlane() as plane:
+    async with FakeControlPlane(token=TOKEN) as plane:
         is_wrong(await doctor(tmp_path, plane.address, now=then), "clock", "600 s behind", verdict=Verdict.WARN)
 
 
 async def test_a_token_that_is_refused_missing_or_not_needed_is_told(tmp_path: Path) -> None:
-    async with FakeControlPlane() as plane:
-        is_wrong(await doctor(tmp_path, plane.address, token="other"), "token", "not known")
+    async with FakeControlPlane(token=TOKEN) as plane:
+        is_wrong(await doctor(tmp_path, plane.address, token="hrb_t2.secret"), "token", "not known")
+        is_wrong(await doctor(tmp_path, plane.address, token="other"), "token", "copied whole")
         is_wrong(await doctor(tmp_path, plane.address, token=""), "token", "none is given")
         is_wrong(await doctor(tmp_path, plane.address, token_file=tmp_path / "no"), "token", "--token-file")
+        (tmp_path / "account").write_text("e.y.J")
+        found = await doctor(tmp_path, plane.address, token="", kubernetes_token_file=tmp_path / "account")
+        assert found["token"] == Finding.ok(
+            "token", "that of a service account; the control plane was not asked about it"
+        )
         _enrolled(tmp_path / "data")
-        for token in ("", "other"):
+        for token in ("", "hrb_t2.secret"):
             found = await doctor(tmp_path, plane.address, token=token)
             assert found["token"].verdict is Verdict.OK
             assert found["identity"].found == "agent a-1"
