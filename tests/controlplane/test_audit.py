@@ -13,13 +13,16 @@ import grpc
 import grpc.aio
 import pytest
 
+from agent import keys
 from controlplane.identity import people, roles, throttle
 from headrace import api
+from headrace.client import enroll
 from headrace.content import canonical, content_of, sha256_of
 from headrace.management import ManagementClient
+from headrace.messages import EnrollRequest
 from headrace.rpcs.management import MANAGEMENT
 from headrace.security import bearer
-from headrace.types import Attempt, AttemptState, Health, KnownBy, Observed, Phase, Role, Running, Severity
+from headrace.types import Attempt, AttemptState, Facts, Health, KnownBy, Observed, Phase, Role, Running, Severity
 from tests.controlplane.conftest import Plane, Start, manifest
 from tests.processes import eventually
 
@@ -80,8 +83,8 @@ async def test_every_change_leaves_one_event_that_names_its_caller(start: Start,
                 "set_variables", ada.set_variables(set=[api.Variable(name="A", value="1", selector="*")])
             )
             await audit.change("set_secret", ada.set_secret("api", b"kingfisher"))
-            keys = tmp_path / "d/secrets.key"
-            keys.write_text(f"{base64.b64encode(os.urandom(32)).decode()}\n{keys.read_text()}")
+            file = tmp_path / "d/secrets.key"
+            file.write_text(f"{base64.b64encode(os.urandom(32)).decode()}\n{file.read_text()}")
             assert await audit.change("rekey_secrets", ada.rekey_secrets()) == 1
             await audit.change("delete_secret", ada.delete_secret("api"))
 
@@ -91,6 +94,19 @@ async def test_every_change_leaves_one_event_that_names_its_caller(start: Start,
             await audit.change("revoke_user", ada.revoke_user("bob"))
             await audit.change("set_labels", ada.set_labels("a-1", set={"x": "1"}))
             await audit.change("revoke_agent", ada.revoke_agent("a-1"))
+
+            for name in ("keen", "odd"):
+                (tmp_path / name).mkdir()
+                facts, csr = Facts(name=name, version="0"), keys.request(tmp_path / name)
+                made = await plane.client.create_token(approve=True)
+                request = EnrollRequest(token=made.secret, facts=facts, csr=csr)
+                await enroll(plane.running.ready.channel, request)
+                if name == "keen":  # it gets a certificate, so that its authority does not end by itself
+                    await audit.change("approve_agent", ada.approve_agent(name))
+                    await enroll(plane.running.ready.channel, request)
+            await audit.change("deny_agent", ada.deny_agent("odd"))
+            await audit.change("rotate_authority", ada.rotate_authority())
+            await audit.change("finish_rotation", ada.finish_rotation())
 
             async def backup() -> None:
                 async with aclosing(ada.backup()) as pieces:
