@@ -1,4 +1,4 @@
-"""The composition root: builds everything once, runs it in one task group, and has one way to stop.
+"""A control plane that serves: everything in one task group, and one way to stop.
 
 Start: state, view, background work, doors; then the ready file. Stop, in reverse: agents are asked to move where there
 is somewhere to move to, doors close, what agents reported is written, background work ends, the state is closed. Told
@@ -8,67 +8,31 @@ twice, it goes the same way and waits for nobody.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
-import random
-import secrets
-import socket
 import tempfile
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import generate_latest
 
-from controlplane.catalogue import Catalogues
-from controlplane.changes import Changes, follow
-from controlplane.fleet import Fleet
-from controlplane.fleet.lifecycle import Lifecycle
-from controlplane.hosts import Hosts, check_people
-from controlplane.http import HttpDoor
-from controlplane.identity import Approvals, Authorities, Authority, Claims, Enrolment, People, Tokens, Users
-from controlplane.identity.authority_files import AuthorityFiles, Folder, Given
-from controlplane.identity.cluster import Cluster
-from controlplane.identity.possession import Possession
-from controlplane.identity.service_accounts import ServiceAccounts
+from controlplane.changes import follow
 from controlplane.metrics import MetricStore, open_metric_store
-from controlplane.metrics.buffer import Buffer
-from controlplane.metrics.export import FleetExport
-from controlplane.metrics.intake import MetricIntake
-from controlplane.metrics.meters import MetricMeters
-from controlplane.metrics.reading import MetricReader
-from controlplane.observed import History, Intake
-from controlplane.reconciler import Reconciler
-from controlplane.rpc.channel import ChannelEdge
-from controlplane.rpc.management import About, ManagementEdge
-from controlplane.secrets import Secrets
+from controlplane.parts import Parts
 from controlplane.sessions import Sessions
 from controlplane.settings import Settings
 from controlplane.state import open_store
-from controlplane.state.metered import MeteredStore
 from controlplane.state.store import Store
 from controlplane.stopping import Stop
-from controlplane.telemetry import Meters
-from controlplane.upkeep import Upkeep
 from controlplane.view import View
 from headrace import local
-from headrace.errors import UnavailableError
-from headrace.keyring import KeyFile
 from headrace.security import parse_address
-from headrace.server import ChannelService, Listener, ManagementService
 
 if TYPE_CHECKING:
     from controlplane.kubernetes_reviews import KubernetesReviews
-
-_LAST_WORDS_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +85,7 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
     stop = stop or Stop()
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened(settings.state_url) as store, _metrics(settings) as metric_store, _cluster(settings) as reviews:
-        parts = _Parts(settings, store, metric_store, reviews)
+        parts = Parts(settings, store, metric_store, reviews)
         if parts.authorities is not None:
             await parts.authorities.start()
         async with store.read() as reader:
@@ -132,7 +96,7 @@ async def control_plane(settings: Settings, stop: Stop | None = None) -> AsyncIt
             background = [tasks.create_task(work, name=name) for name, work in parts.background().items()]
             try:
                 async with AsyncExitStack() as doors:
-                    running = await parts.open_doors(doors, stop)
+                    running = await _opened_doors(parts, doors, stop)
                     await parts.say("plane.started")
                     yield running
                 await stop.patiently(parts.last_words(), "last words to the state")
@@ -168,317 +132,19 @@ async def _cluster(settings: Settings) -> AsyncIterator[KubernetesReviews | None
         yield reviews
 
 
-class _Parts:
-    """Everything, built in the order in which it is needed."""
-
-    def __init__(
-        self, settings: Settings, store: Store, metric_store: MetricStore | None, reviews: KubernetesReviews | None
-    ) -> None:
-        def clock() -> datetime:
-            return datetime.now(UTC)
-
-        self.meters = meters = Meters()
-        store = MeteredStore(
-            store,
-            reading=lambda: meters.store.labels("read").time(),
-            writing=lambda: meters.store.labels("write").time(),
-        )
-        self.settings = settings
-        self.store = store
-        rng = random.Random()
-        self.replica = replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        lease_s = settings.timings.lost
-        self.view = View(limits=settings.limits)
-        self.sessions = Sessions()
-        meters.sessions.set_function(lambda: len(self.sessions))
-        self.changes = Changes(store)
-        self.catalogues = Catalogues(store=store)
-        self.claims = Claims(store=store, replica=replica, lease_s=lease_s, clock=clock)
-        self.intake = Intake(
-            store=store, view=self.view, clock=clock, rng=rng, meters=self.meters, limits=settings.limits
-        )
-        metric_meters = MetricMeters(self.meters.registry)
-        self.metric_store = metric_store
-        self.metric_buffer: Buffer | None = None
-        metric_intake: MetricIntake | None = None
-        if metric_store is not None:
-            self.metric_buffer = Buffer(metric_store, meters=metric_meters, monotonic=time.monotonic, rng=rng)
-            metric_intake = MetricIntake(
-                self.metric_buffer, view=self.view, meters=metric_meters, labels=settings.metric_labels, clock=clock
-            )
-        keys = KeyFile(settings.secrets_key or settings.data_dir.absolute() / "secrets.key")
-        self.secrets = Secrets(store=store, view=self.view, keys=keys, clock=clock)
-        self.fleet = Fleet.over(
-            store=store,
-            view=self.view,
-            changes=self.changes,
-            catalogues=self.catalogues,
-            secrets=self.secrets,
-            clock=clock,
-            monotonic=time.monotonic,
-            limits=settings.limits,
-            confirm_floor=settings.confirm_floor,
-        )
-        self.reconciler = Reconciler(
-            store=store,
-            view=self.view,
-            changes=self.changes,
-            sessions=self.sessions,
-            intake=self.intake,
-            secrets=self.secrets,
-            meters=self.meters,
-            clock=clock,
-            rng=rng,
-        )
-        files = _authority_files(settings, clock)
-        self.authorities = Authorities(store=store, view=self.view, files=files, clock=clock) if files else None
-        approvals = Approvals(store=store, clock=clock)
-        accounts = ServiceAccounts(reviews, settings.accounts, clock=clock) if reviews and settings.accounts else None
-        self.upkeep = Upkeep(
-            sessions=self.sessions,
-            claims=self.claims,
-            lifecycle=Lifecycle(
-                store=store,
-                view=self.view,
-                timings=settings.timings,
-                lease_s=lease_s,
-                retention_s=settings.retention_s,
-                clock=clock,
-            ),
-            commands=self.fleet.commands,
-            uploads=self.fleet.uploads,
-            authorities=self.authorities,
-            approvals=approvals,
-            view=self.view,
-            renew_s=settings.heartbeat_s,
-            sweep_s=min(5.0, settings.timings.suspect / 6),
-            monotonic=time.monotonic,
-        )
-        channel = ChannelEdge(
-            view=self.view,
-            sessions=self.sessions,
-            authority=Authority(store=store, view=self.view, authorities=self.authorities, clock=clock),
-            enrolment=Enrolment(
-                store=store, clock=clock, authorities=self.authorities, approve=settings.approve, accounts=accounts
-            ),
-            claims=self.claims,
-            intake=self.intake,
-            metrics=metric_intake,
-            history=History(store=store),
-            fleet=self.fleet,
-            reconciler=self.reconciler,
-            heartbeat_s=settings.heartbeat_s,
-            sample_s=settings.sample_s,
-            monotonic=time.monotonic,
-            rng=rng,
-            certificate_port=lambda: parse_address(self.channel_mtls.address).port if self.channel_mtls else 0,
-            clock=clock,
-        )
-        self.users = Users(store=store, clock=clock)
-        possession = Possession(store=store, view=self.view)
-        self.token = settings.management_token or secrets.token_urlsafe(32)
-        owner = getpass.getuser()
-        management = ManagementEdge(
-            user=owner,
-            people=People(
-                store=store,
-                users=self.users,
-                token=self.token,
-                owner=owner,
-                hosts=Hosts.of(parse_address(settings.grpc.address), settings.public_hosts),
-                proxies=settings.proxies,
-                cluster=Cluster(reviews, monotonic=time.monotonic) if reviews and settings.cluster else None,
-                clock=clock,
-            ),
-            about=About(
-                version=version("headrace"),
-                replica=replica,
-                state=store.description,
-                started_at=clock(),
-            ),
-            view=self.view,
-            sessions=self.sessions,
-            fleet=self.fleet,
-            tokens=Tokens(store=store, clock=clock),
-            channel=lambda: self.channel.address,
-            metrics=MetricReader(
-                metric_store,
-                view=self.view,
-                meters=metric_meters,
-                labels=settings.metric_labels,
-                clock=clock,
-                sample_s=settings.sample_s,
-                trouble=lambda: self.metric_buffer.trouble if self.metric_buffer is not None else "",
-            ),
-            secrets=self.secrets,
-            users=self.users,
-            authorities=self.authorities,
-            approvals=approvals,
-            backup=self.backup,
-        )
-        self.http = HttpDoor(
-            settings.http,
-            tls=settings.tls,
-            ready=self._why_not_ready,
-            metrics=partial(generate_latest, self.meters.registry),
-            public_hosts=settings.public_hosts,
-            fleet=self._fleet_text(metric_store, clock),
-        )
-        self.grpc = Listener(
-            settings.grpc.address,
-            [ManagementService(management)],
-            tls=settings.tls,
-            insecure=settings.grpc.insecure,
-            insecure_flag="--grpc-insecure",
-            limits=settings.limits,
-        )
-        self.grpc_mtls: Listener | None = None
-        if settings.grpc_mtls is not None and settings.tls is not None:
-            self.grpc_mtls = Listener(
-                settings.grpc_mtls.address,
-                [ManagementService(management, certificates=True)],
-                tls=replace(settings.tls, client_ca=settings.client_ca),
-                limits=settings.limits,
-            )
-        self.channel = Listener(
-            settings.channel.address,
-            [ChannelService(channel, limits=settings.limits, possession=possession)],
-            tls=settings.tls,
-            insecure=settings.channel.insecure,
-            insecure_flag="--channel-insecure",
-            limits=settings.limits,
-        )
-        self.channel_mtls: Listener | None = None
-        if settings.channel_mtls is not None and settings.tls is not None and self.authorities is not None:
-            self.channel_mtls = Listener(
-                settings.channel_mtls.address,
-                [ChannelService(channel, limits=settings.limits)],
-                tls=replace(settings.tls, client_ca=b"", current_ca=self.authorities.bundle),
-                limits=settings.limits,
-            )
-
-    async def check_people(self) -> None:
-        """Raises InvalidError where people off loopback could not be told apart."""
-        doors = {"--http": parse_address(self.http.address), "--grpc": parse_address(self.grpc.address)}
-        users = "users" if await self.users.any_may_enter() else ""
-        check_people(doors, known_by=(*self.settings.people_known_by, users))
-
-    def _fleet_text(
-        self, store: MetricStore | None, clock: Callable[[], datetime]
-    ) -> Callable[[], Awaitable[bytes]] | None:
-        settings = self.settings
-        if store is None or not settings.fleet_metrics:
-            return None
-        return FleetExport(
-            store,
-            view=self.view,
-            labels=settings.metric_labels,
-            clock=clock,
-            monotonic=time.monotonic,
-            window_s=max(60.0, 3 * settings.sample_s),
-        ).text
-
-    def background(self) -> dict[str, Coroutine[None, None, None]]:
-        """What runs beside the doors, by the name of its task."""
-        metrics: dict[str, Coroutine[None, None, None]] = {}
-        if self.metric_store is not None and self.metric_buffer is not None:
-            metrics = {"metric store": self.metric_store.run(), "writer of metrics": self.metric_buffer.run()}
-        return {
-            **metrics,
-            "change log": self.changes.run(),
-            "reconciler": self.reconciler.run(),
-            "writer of reports": self.intake.run(),
-            "writer of claims": self.claims.claiming.run(),
-            "writer of releases": self.claims.releasing.run(),
-            "writer of facts": self.fleet.agents.facts.run(),
-            "upkeep": self.upkeep.run(),
-            "embedded catalogue": self.catalogues.ask_embedded(),
-        }
-
-    async def open_doors(self, doors: AsyncExitStack, stop: Stop) -> Running:
-        """Binds, then says so; leaving the stack undoes it in reverse."""
-        ready_file = self.settings.data_dir / "ready.json"
-        ready_file.unlink(missing_ok=True)
-        await doors.enter_async_context(self.http)
-        channels = [self.channel, *([self.channel_mtls] if self.channel_mtls else [])]
-        for channel in channels:
-            doors.push_async_callback(partial(_end, channel, stop, "end of the agents' sessions"))
-            await channel.start()
-        if window_s := self.settings.window_s:
-            drain = partial(_drain, channels, window_s)
-            doors.push_async_callback(lambda: stop.patiently(drain(), "time for agents to move"))
-        for people in (self.grpc, *([self.grpc_mtls] if self.grpc_mtls else [])):
-            doors.push_async_callback(partial(_end, people, stop, "end of management calls"))
-            await people.start()
-        port = parse_address(self.grpc.address).port
-        local.write_token(port, self.token)
-        doors.callback(local.remove_token, port, self.token)
-        ready = Ready(
-            http=self.http.address,
-            grpc=self.grpc.address,
-            channel=self.channel.address,
-            channel_mtls=self.channel_mtls.address if self.channel_mtls else "",
-            grpc_mtls=self.grpc_mtls.address if self.grpc_mtls else "",
-            instance_id=self.view.plane.instance_id,
-            pid=os.getpid(),
-        )
-        _write(ready_file, json.dumps(asdict(ready)))
-        doors.callback(ready_file.unlink, missing_ok=True)
-        return Running(ready=ready, token=self.token, sessions=self.sessions, view=self.view)
-
-    async def say(self, kind: str) -> None:
-        """An event of this replica; one that starts without having stopped was killed."""
-        async with self.store.write() as tx:
-            tx.event(kind, f"{self.replica}, version {version('headrace')}")
-
-    async def backup(self, author: str) -> AsyncGenerator[bytes, None]:
-        """The whole state as of one moment, once it is recorded who takes it away."""
-        async with self.store.write() as tx:
-            tx.event("plane.backed_up", "the whole state, with what is encrypted or hashed in it", actor=author)
-        async with aclosing(self.store.dump()) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def last_words(self) -> None:
-        """Writes what agents reported and gave back; a store that is away does not keep the process."""
-        try:
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await self.intake.flush()
-                await self.claims.releasing.rest()
-                await self.say("plane.stopped")
-        except TimeoutError:
-            log.warning("not everything was written; agents will report it again", store=self.store.description)
-
-    async def _why_not_ready(self) -> str:
-        try:
-            async with self.store.read() as reader:
-                await reader.plane()
-        except UnavailableError as error:
-            return error.message
-        return ""
-
-
-async def _end(listener: Listener, stop: Stop, what: str) -> None:
-    await stop.patiently(listener.stop(), what)
-
-
-async def _drain(channels: list[Listener], window_s: float) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for channel in channels:
-            tasks.create_task(channel.drain(window_s, "this control plane stops"), name="drain of a channel")
-
-
-def _authority_files(settings: Settings, clock: Callable[[], datetime]) -> AuthorityFiles | None:
-    """Who has the keys of agents' certificates; None where that cannot be known."""
-    if settings.ca_cert is not None and settings.ca_key is not None:
-        return Given(settings.ca_cert, settings.ca_key, lifetime_s=settings.certificate_s)
-    if settings.issues_certificates:
-        return Folder(settings.data_dir, lifetime_s=settings.certificate_s, clock=clock)
-    log.warning(
-        "agents get no certificates: several control planes may share this state, and all of them must know agents by "
-        "one authority; give its files by --ca-cert and --ca-key"
-    )
-    return None
+async def _opened_doors(parts: Parts, stack: AsyncExitStack, stop: Stop) -> Running:
+    """Binds, then says so: the token for this machine's user, and the ready file."""
+    settings, doors = parts.settings, parts.doors
+    ready_file = settings.data_dir / "ready.json"
+    ready_file.unlink(missing_ok=True)
+    await doors.open(stack, stop)
+    port = parse_address(doors.grpc.address).port
+    local.write_token(port, parts.token)
+    stack.callback(local.remove_token, port, parts.token)
+    ready = Ready(**doors.addresses, instance_id=parts.view.plane.instance_id, pid=os.getpid())
+    _write(ready_file, json.dumps(asdict(ready)))
+    stack.callback(ready_file.unlink, missing_ok=True)
+    return Running(ready=ready, token=parts.token, sessions=parts.sessions, view=parts.view)
 
 
 def _write(path: Path, text: str) -> None:
