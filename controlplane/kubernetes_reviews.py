@@ -36,7 +36,6 @@ class KubernetesReviews:
                 "and automountServiceAccountToken: true"
             ) from error
         self._address = address
-        self._timeout_s = timeout_s
         self._client = httpx2.AsyncClient(
             base_url=address.url,
             verify=trust,

@@ -42,7 +42,7 @@ class ClusterAddress:
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
         if not host:
             raise InvalidError(
-                "--kubernetes-identity is for a control plane in Kubernetes, and KUBERNETES_SERVICE_HOST is not set"
+                "--kubernetes-… options are for a control plane in Kubernetes, and KUBERNETES_SERVICE_HOST is not set"
             )
         return cls(url=f"https://{f'[{host}]' if ':' in host else host}:{port}")
 

@@ -138,7 +138,7 @@ def test_outside_of_a_cluster_and_without_a_service_account_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(InvalidError, match="is for a control plane in Kubernetes"):
+    with pytest.raises(InvalidError, match="are for a control plane in Kubernetes"):
         ClusterAddress.of_this_pod()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
@@ -178,7 +178,8 @@ async def test_a_plane_in_a_cluster_knows_its_people_and_its_own_users_too(
 
 
 def test_the_roles_that_are_shipped_are_the_verbs_that_are_asked_for() -> None:
-    documents = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/people.yaml").read_text()))
+    folder = ROOT / "deploy/kubernetes"
+    documents = list(yaml.safe_load_all((folder / "people.yaml").read_text()))
     found = {each["metadata"]["name"]: each["rules"] for each in documents if each["kind"] == "ClusterRole"}
     assert found == {
         f"headrace-{role.value}": [
@@ -186,9 +187,11 @@ def test_the_roles_that_are_shipped_are_the_verbs_that_are_asked_for() -> None:
         ]
         for number, role in enumerate(roles.ORDER)
     }
+    documents = list(yaml.safe_load_all((folder / "headrace.yaml").read_text()))
     (binding,) = (each for each in documents if each["kind"] == "ClusterRoleBinding")
     assert binding["roleRef"]["name"] == "system:auth-delegator"
-    (account,) = (each for each in documents if each["kind"] == "ServiceAccount")
+    (pod,) = (each["spec"]["template"]["spec"] for each in documents if each["kind"] == "Deployment")
+    assert pod["automountServiceAccountToken"] is True
     assert binding["subjects"] == [
-        {"kind": "ServiceAccount", "name": account["metadata"]["name"], "namespace": "headrace"}
+        {"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": "headrace"}
     ]
