@@ -54,7 +54,8 @@ class Counters:
             elif kind == "filter":
                 came += metrics.add_records - metrics.drop_records
         delivered = sum(flow.records for flows in self._flows.values() for flow in flows.values())
-        return int(came - delivered - accounts.unrouted - accounts.dropped - accounts.returned - waiting)
+        went = accounts.unrouted + accounts.dropped + accounts.returned
+        return int(came - delivered - went - accounts.standing - waiting)
 
     def save(self, folder: Path) -> None:
         """For the next start, at once or not at all. Raises OSError."""

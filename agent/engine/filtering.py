@@ -55,7 +55,12 @@ def filtered(
             if part.name in behind:
                 continue
             if part.prepare is not None and (wait := part.prepare(current)) is not None:
-                yield wait
+                standing = sum(len(each) for each in (current, *(later for later, _ in work)) if each.signal == "logs")
+                accounts.standing += standing
+                try:
+                    yield wait
+                finally:
+                    accounts.standing -= standing
             emitter = _Emitter(work, behind | {part.name}, hold, accounts)
             current = _run(part, current, emitter) if look is None else _run_seen(part, current, emitter, look)
             if not current.records:

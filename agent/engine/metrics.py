@@ -107,6 +107,8 @@ class Accounts:
     """At a stop, to where they are read again."""
     resumed: int = 0
     """From the disk, of a run whose counters are lost."""
+    standing: int = 0
+    """In line before a filter that waits, now."""
     is_exact: bool = True
 
 

@@ -5,7 +5,7 @@ and outputs start and stop one by one. A stop drains from the source on: inputs 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -17,7 +17,7 @@ from agent.engine.line import Kept, Line
 from agent.engine.logs import ROOT as LOG
 from agent.engine.metrics import Accounts
 from agent.engine.parts import FilterPart, InputPart, OutputPart, Parts
-from agent.engine.plugin import Ack, Held
+from agent.engine.plugin import Ack, Held, Wait
 from agent.engine.record import Batch, Signal
 from agent.engine.remainder import Remainder, keep_rest
 from agent.engine.router import Routes
@@ -74,9 +74,7 @@ class Pipeline:
 
     @property
     def unaccounted(self) -> int | None:
-        """Log records that are lost without a word; None where that cannot be told, as while some wait for a filter."""
-        if self._lines:
-            return None
+        """Log records that are lost without a word; None where that cannot be told."""
         waiting = 0
         for buffer in self.buffers:
             for chunk in buffer.chunks:
@@ -249,7 +247,14 @@ class Pipeline:
             return Kept(emit, tickets, buffer)
 
         way = filtered(batch, self._filters, hold, self._accounts, look, passed)
-        line.take(way, *tickets, size=batch.size, look=look)
+        records = len(batch) if batch.signal == "logs" else 0
+        self._accounts.standing += records
+        line.take(self._begun(way, records), *tickets, size=batch.size, look=look)
+
+    def _begun(self, way: Iterator[Batch | Wait], records: int) -> Iterator[Batch | Wait]:
+        """Until its first step a batch stands in line."""
+        self._accounts.standing -= records
+        yield from way
 
     def _send(self, chunk: Chunk) -> None:
         meant = self._outputs.of(chunk.tag)

@@ -164,6 +164,18 @@ async def test_what_waits_is_overtaken_by_nothing_and_passes_the_filters_before_
     assert len(kit.lines("out")) == 3
 
 
+async def test_what_stands_in_line_is_accounted_for(kit: EngineKit) -> None:
+    async with waiting(kit) as (running, cued):
+        accounts = running.engine.counters.accounts
+        assert running.engine.pipeline is not None
+        assert (accounts.standing, running.engine.pipeline.unaccounted) == (3, 0)
+        cued.cue.set()
+        await kit.has_lines("out", 3)
+        await eventually(lambda: not accounts.standing)
+        assert running.engine.pipeline.unaccounted == 0
+    assert running.engine.counters.unaccounted(0) == 0
+
+
 async def test_other_inputs_do_not_wait(kit: EngineKit) -> None:
     other = 'inputs:\n        - {name: dummy, tag: d, samples: 1, dummy: \'{"log": "quick"}\', interval_nsec: 10000000}'
     async with waiting(kit, TEXT.replace("inputs:", other)) as (_, cued):
