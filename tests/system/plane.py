@@ -199,13 +199,13 @@ class Plane(Service):
 
     def ask(self, question: Callable[[ManagementClient], Awaitable[T]]) -> T:
         """One call of the typed client, with the token that the plane wrote for its user."""
+        return asyncio.run(self.asked(question))
 
-        async def call() -> T:
-            endpoint = local.find(address=self.grpc, environment={"HOME": str(self.home)})
-            async with ManagementClient(endpoint.address, endpoint.token) as client:
-                return await question(client)
-
-        return asyncio.run(call())
+    async def asked(self, question: Callable[[ManagementClient], Awaitable[T]]) -> T:
+        """The same, in the caller's loop."""
+        endpoint = local.find(address=self.grpc, environment={"HOME": str(self.home)})
+        async with ManagementClient(endpoint.address, endpoint.token) as client:
+            return await question(client)
 
     def workloads(self, pipeline: str) -> dict[str, api.Workload]:
         """A pipeline on every agent, by the agent's name."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from agent import keys
 from agent.handler import Handler
@@ -27,6 +28,7 @@ from headrace.testing import FakeAgent
 from headrace.types import Facts
 
 _AT_ONCE = 25
+T = TypeVar("T")
 
 
 def _now() -> datetime:
@@ -135,6 +137,10 @@ class Swarm:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """In the agents' loop: gRPC is used from one loop of a process at a time."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def renewed(self, certificates: dict[str, str]) -> int:
         """How many have another certificate on disk than this, and none that is to take over."""

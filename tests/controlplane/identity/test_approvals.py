@@ -59,7 +59,7 @@ async def waiting(rules: Rules, tmp_path: Path) -> Waiting:
     return await Waiting(rules, tmp_path).start()
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
 async def test_it_waits_as_often_as_it_asks_and_is_let_in_once_it_was_approved(
     request: pytest.FixtureRequest, backend: str, clock: Clock, tmp_path: Path
 ) -> None:

@@ -272,6 +272,7 @@ async def test_agents_hear_of_it_on_their_sessions_and_the_door_takes_both_until
             assert (left.signs, left.has_key) == (True, True)
 
 
+@pytest.mark.soak
 async def test_a_control_plane_without_authorities_says_so(start: Start, postgres_url: str) -> None:
     async with start(state=postgres_url) as plane:
         with pytest.raises(HeadraceError, match="issues no certificates; start it with --ca-cert"):
