@@ -18,6 +18,7 @@ test: setup ## the whole suite but the soak tests
 
 soak: setup ## the long fault and load tests
 	$(BIN)/pytest -m soak
+	$(BIN)/pytest -m "hypothesis and not soak" -n 2 --hypothesis-profile deep
 
 check: setup ## style, types, import rules, wire schema
 	$(BIN)/ruff check .

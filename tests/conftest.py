@@ -25,9 +25,10 @@ from tests.servers import postgres_server as postgres_server
 from tests.servers import postgres_url as postgres_url
 from tests.servers import rsyslog as rsyslog
 
-# A loaded machine is no failure; CI tries the same examples every time.
-settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A loaded machine is no failure; CI tries the same examples every time, and `make soak` ten times as many new ones.
+settings.register_profile("headrace", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("headrace"), derandomize=True)
+settings.register_profile("deep", settings.get_profile("headrace"), max_examples=500)
 settings.load_profile("ci" if os.environ.get("CI") else "headrace")
 
 

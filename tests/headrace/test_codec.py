@@ -52,8 +52,8 @@ def values_of(hint: Any, wire: Any) -> st.SearchStrategy[Any]:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return st.sampled_from(hint)
     if hint is int:
-        bits = 32 if wire.type in (wire.TYPE_UINT32, wire.TYPE_INT32) else 64
-        signed = wire.type in (wire.TYPE_INT32, wire.TYPE_INT64)
+        bits = 32 if wire.type in (wire.TYPE_UINT32, wire.TYPE_INT32, wire.TYPE_SINT32) else 64
+        signed = wire.type in (wire.TYPE_INT32, wire.TYPE_INT64, wire.TYPE_SINT32, wire.TYPE_SINT64)
         return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else st.integers(0, 2**bits - 1)
     simple = {
         bool: st.booleans(),

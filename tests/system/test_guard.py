@@ -63,6 +63,7 @@ def test_what_would_empty_the_fleet_is_refused_with_the_numbers(tmp_path: Path) 
         wait_until(lambda: not agent.engines("edge"), what="the engine has ended")
 
 
+@pytest.mark.soak
 def test_a_label_that_would_take_pipelines_away_is_refused_where_nothing_may_go(tmp_path: Path) -> None:
     """One agent is within any bound, so this plane's is none."""
     with Plane(tmp_path / "plane", "--confirm-floor", "0") as plane:

@@ -85,6 +85,7 @@ def test_agents_of_a_plane_that_is_killed_move_to_the_other_and_a_wait_there_see
         assert set(feed.complete(agent).values()) == {1}
 
 
+@pytest.mark.soak  # beside those of `tests/controlplane/test_replicas.py`, which are in one process
 def test_agents_of_a_plane_that_stops_are_with_the_other_before_it_has_ended(
     planes: tuple[Plane, Plane], tmp_path: Path
 ) -> None:

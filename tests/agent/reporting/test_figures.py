@@ -101,6 +101,7 @@ def assert_only_growing(numbers: Numbers) -> None:
             assert all(before <= after for before, after in pairwise(ordered(numbers, series))), series
 
 
+@pytest.mark.soak  # beside `tests/system/test_metrics.py`, which has the control plane in it
 async def test_figures_add_up_over_five_reloads_two_restarts_and_a_kill(agents: Agents) -> None:
     program = agents.start("--engine", "embedded", *FAST)
     fed = Fed(agents)
