@@ -128,7 +128,7 @@ async def test_a_trusted_proxy_says_who_it_is_and_anybody_else_is_not_believed(s
 
 
 def ingress(port: int, plane: int, login: int) -> str:
-    """As docs/operations.md shows it; a second server stands for the login proxy, which knows one token."""
+    """As docs/identity.md shows it; a second server stands for the login proxy, which knows one token."""
     return f"""
   server {{
     listen 127.0.0.1:{port} http2;
