@@ -6,15 +6,17 @@ one event loop; calls may run concurrently.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from headrace import codec, status
-from headrace.errors import HeadraceError, InvalidError
+from headrace.errors import HeadraceError, InvalidError, UnavailableError
 from headrace.limits import DEFAULT_LIMITS, Limits
 from headrace.location import parse_location
 from headrace.proxies import proxy_of
@@ -74,9 +76,11 @@ class Connection:
         self._limits = limits
         self._hint = hint
         self._channel: grpc.aio.Channel | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Ends the connection and every call on it."""
+        """Ends the connection; calls that are under way, and those to come, end in an UnavailableError."""
+        self._is_closed = True
         if self._channel is not None:
             await self._channel.close()
 
@@ -91,12 +95,9 @@ class Connection:
     async def unary(self, rpc: Rpc, request: object, *, timeout: float | None = None) -> Any:
         """One request, one response."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(self._prefix + rpc.path)
-        try:
-            return codec.decode(
-                rpc.response, await call(codec.encode(request), timeout=timeout, metadata=self._metadata)
-            )
-        except grpc.aio.AioRpcError as failure:
-            raise self.error(failure) from failure
+        with self._failing():
+            data = await call(codec.encode(request), timeout=timeout, metadata=self._metadata)
+        return codec.decode(rpc.response, data)
 
     def call(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
         """Any method by its path, as bytes and without a credential; its AioRpcErrors go through `error`."""
@@ -107,10 +108,9 @@ class Connection:
         method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(self._prefix + rpc.path)
         call = method(codec.encode(request), metadata=self._metadata)
         try:
-            async for data in call:
-                yield codec.decode(rpc.response, data)
-        except grpc.aio.AioRpcError as failure:
-            raise self.error(failure) from failure
+            with self._failing():
+                async for data in call:
+                    yield codec.decode(rpc.response, data)
         finally:
             call.cancel()
 
@@ -122,10 +122,8 @@ class Connection:
                 yield codec.encode(request)
 
         method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = self._open().stream_unary(self._prefix + rpc.path)
-        try:
+        with self._failing():
             data = await method(encoded(), metadata=self._metadata)
-        except grpc.aio.AioRpcError as failure:
-            raise self.error(failure) from failure
         return codec.decode(rpc.response, data)
 
     def raw_stream(self, rpc: Rpc) -> RawStream:
@@ -137,7 +135,29 @@ class Connection:
         through = f" through the proxy {self._proxy}" if self._proxy else ""
         return status.error_of(failure, target=self.address + through, hint=self._hint)
 
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Failures of a call as HeadraceErrors.
+
+        grpc cancels whoever waits for a call when its channel is closed. That is not their end: a task that renews a
+        certificate, say, would be gone without a word.
+        """
+        try:
+            yield
+        except grpc.aio.AioRpcError as failure:
+            raise self.error(failure) from failure
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                raise self._closed() from None
+            raise
+
+    def _closed(self) -> UnavailableError:
+        return UnavailableError(f"the connection to {self.address} was closed")
+
     def _open(self) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise self._closed()
         if self._channel is None:
             self._channel = self._create()
         return self._channel
