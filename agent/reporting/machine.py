@@ -44,7 +44,7 @@ def read_host(folder: Path, proc: Path = PROC) -> Iterator[Figure]:
 def read_process(proc: Path = PROC) -> Iterator[Figure]:
     """Memory and CPU of this process."""
     pages = _text(proc / "self" / "statm").split()
-    if len(pages) > 1 and pages[1].isdigit():
+    if len(pages) > 1 and pages[1].isdecimal():
         size = int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
         yield Figure("headrace_agent_memory_bytes", "Resident memory of the agent, without its engines.", size, {})
     times = os.times()
@@ -60,7 +60,7 @@ def host_boot(proc: Path = PROC) -> str:
 def cpu(stat: str) -> Iterator[Figure]:
     """From /proc/stat."""
     fields = stat.partition("\n")[0].split()
-    if len(fields) <= len(_CPU_KINDS) or fields[0] != "cpu" or not all(field.isdigit() for field in fields[1:]):
+    if len(fields) <= len(_CPU_KINDS) or fields[0] != "cpu" or not all(field.isdecimal() for field in fields[1:]):
         return
     ticks = dict(zip(_CPU_KINDS, map(int, fields[1:]), strict=False))
     kinds = {
@@ -83,7 +83,7 @@ def memory(meminfo: str) -> Iterator[Figure]:
         ("MemAvailable", "headrace_host_memory_available_bytes", "Memory that programs may still have."),
     ):
         size = sizes.get(key)
-        if size and size[0].isdigit():
+        if size and size[0].isdecimal():
             yield Figure(name, text, int(size[0]) << 10, {})
 
 
