@@ -8,6 +8,7 @@ added to it for the time to flush; until then its parts are not acknowledged to 
 import asyncio
 from dataclasses import dataclass, field
 
+from agent.engine.alarm import Alarm
 from agent.engine.plugin import Context, Emit
 from agent.engine.record import Batch, Record
 from agent.engine.shares import Share
@@ -36,7 +37,7 @@ class PartialMessages:
         self._limit = context.multiline_limit
         self._log = context.log
         self._waiting: dict[tuple[str, str], _Message] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._decide)
 
     def process(self, batch: Batch, emit: Emit) -> Batch:
         partial = [at for at, record in enumerate(batch.records) if self._is_part(record)]
@@ -58,7 +59,7 @@ class PartialMessages:
             if batch.metadata is not None:
                 batch.metadata[at] = message.metadata
         share.done()
-        self._set_timer()
+        self._set_alarm()
         left_out = set(partial) - whole.keys()
         return batch.keep([at for at in range(len(batch)) if at not in left_out])
 
@@ -105,16 +106,10 @@ class PartialMessages:
         for key in due:
             del self._waiting[key]
         self._emit(list(due.values()))
-        self._set_timer()
+        self._set_alarm()
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._waiting:
-            loop = asyncio.get_running_loop()
-            first = next(iter(self._waiting.values()))
-            self._timer = loop.call_at(first.due, lambda: self._decide(loop.time()))
+    def _set_alarm(self) -> None:
+        self._alarm.set(next((message.due for message in self._waiting.values()), None))
 
 
 def _is_true(value: object) -> bool:

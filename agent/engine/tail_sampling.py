@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from agent.engine.alarm import Alarm
 from agent.engine.plugin import Context, Emit
 from agent.engine.record import Batch, Record
 from agent.engine.shares import Share
@@ -34,7 +35,7 @@ class TailSampling:
         self._log = context.log
         self._tag = context.tag
         self._traces: dict[str, _Trace] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._decide)
 
     def process(self, batch: Batch, emit: Emit) -> Batch:
         if batch.records:
@@ -56,16 +57,10 @@ class TailSampling:
             self._log.warning("more than %d traces wait; the oldest are dropped: %d", self._most, excess)
             for trace_id in list(self._traces)[:excess]:
                 _let_go(self._traces.pop(trace_id))
-        self._set_timer()
+        self._set_alarm()
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._traces:
-            loop = asyncio.get_running_loop()
-            first = next(iter(self._traces.values()))  # in the order in which they began
-            self._timer = loop.call_at(first.due, lambda: self._decide(loop.time()))
+    def _set_alarm(self) -> None:
+        self._alarm.set(next((trace.due for trace in self._traces.values()), None))  # in the order in which they began
 
     def _decide(self, now: float) -> None:
         """On all traces that have had their time."""
@@ -78,7 +73,7 @@ class TailSampling:
         for trace_id, trace in due.items():
             del self._traces[trace_id]
             _let_go(trace)
-        self._set_timer()
+        self._set_alarm()
 
     def _is_wanted(self, trace: _Trace) -> bool:
         count = len(trace.spans)

@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from agent.engine.database import open_database, transaction
 from agent.engine.inputs.kubernetes_events.events import Event
-from agent.engine.plugin import PluginError
 
 _log = logging.getLogger("agent.engine.input.kubernetes_events")
 
@@ -19,7 +19,6 @@ _CREATE = (
     "CREATE TABLE IF NOT EXISTS in_kubernetes_events"
     " (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, resourceVersion INTEGER NOT NULL, created INTEGER NOT NULL)"
 )
-_SYNC = {"off": 0, "normal": 1, "full": 2, "extra": 3}
 
 
 class Known:
@@ -33,7 +32,10 @@ class Known:
         self._handed_over: dict[str, tuple[int, int]] = {}  # uid: version, time
         self._database: sqlite3.Connection | None = None
         if path is not None:
-            self._open(path, sync, journal_mode, locking)
+            self._database, rows = open_database(
+                path, _CREATE, _newest, sync=sync, journal_mode=journal_mode, locking=locking
+            )
+            self._handed_over = {uid: (version, when) for uid, version, when in rows}
 
     @property
     def durable(self) -> bool:
@@ -53,7 +55,7 @@ class Known:
             if self._database is None:
                 return
             try:
-                with self._database:
+                with transaction(self._database):
                     self._database.executemany(
                         "INSERT INTO in_kubernetes_events (uid, resourceVersion, created) VALUES (?, ?, ?)", rows
                     )
@@ -71,7 +73,7 @@ class Known:
         self._handed_over = {uid: known for uid, known in self._handed_over.items() if known[1] > before}
         if self._database is not None:
             try:
-                with self._database:
+                with transaction(self._database):
                     self._database.execute("DELETE FROM in_kubernetes_events WHERE created <= ?", (before,))
             except sqlite3.Error as error:
                 _log.error("[input:kubernetes_events] database %s cannot be cleaned: %s", self._path, error)
@@ -81,22 +83,8 @@ class Known:
             self._database.close()
             self._database = None
 
-    def _open(self, path: Path, sync: str, journal_mode: str, locking: bool) -> None:
-        try:
-            database = sqlite3.connect(path, timeout=1)
-            try:
-                database.execute(_CREATE)
-                database.execute(f"PRAGMA synchronous = {_SYNC[sync]}")
-                if locking:
-                    database.execute("PRAGMA locking_mode = EXCLUSIVE")
-                database.execute(f"PRAGMA journal_mode = {journal_mode}")
-                rows = database.execute(
-                    "SELECT uid, MAX(resourceVersion), MAX(created) FROM in_kubernetes_events GROUP BY uid"
-                ).fetchall()
-            except sqlite3.Error:
-                database.close()
-                raise
-        except sqlite3.Error as error:
-            raise PluginError(f"database {str(path)!r} cannot be opened: {error}") from error
-        self._database = database
-        self._handed_over = {uid: (version, when) for uid, version, when in rows}
+
+def _newest(database: sqlite3.Connection) -> list[tuple[str, int, int]]:
+    return database.execute(
+        "SELECT uid, MAX(resourceVersion), MAX(created) FROM in_kubernetes_events GROUP BY uid"
+    ).fetchall()

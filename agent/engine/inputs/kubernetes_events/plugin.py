@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from agent.engine.config import BOOLEAN, INTEGER, STRING, TIME, included, option
+from agent.engine.config import INTEGER, STRING, TIME, included, option
+from agent.engine.database import DatabaseOptions
 from agent.engine.http_client import ProtocolError
 from agent.engine.inputs.kubernetes_events.events import Event, Gone, Lines, NotUnderstood, read_line, read_page
 from agent.engine.inputs.kubernetes_events.known import Known
@@ -39,17 +40,7 @@ class KubernetesEventsConfig:
     kube_retention_time: float = option(TIME, 3600, help="leave out events that are older")
     kube_namespace: str | None = option(STRING, help="namespace to look at; without it all of them")
     db: str | None = option(STRING, help="database of what is delivered, so that a restart does not give it again")
-    db_sync: str = option(
-        STRING, "normal", name="db.sync", choices=("extra", "full", "normal", "off"), help="how safely it is written"
-    )
-    db_locking: bool = option(BOOLEAN, False, name="db.locking", help="keep the database to this process")
-    db_journal_mode: str = option(
-        STRING,
-        "WAL",
-        name="db.journal_mode",
-        choices=("DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"),
-        help="SQLite's journal mode",
-    )
+    database: DatabaseOptions = included(DatabaseOptions)
 
 
 @inputs.register("kubernetes_events", KubernetesEventsConfig, refused=("listen", "host", "port", "tls.debug"))
@@ -77,9 +68,9 @@ class KubernetesEvents:
             self._key,
             lambda: Known(
                 Path(config.db) if config.db else None,
-                sync=config.db_sync,
-                journal_mode=config.db_journal_mode,
-                locking=config.db_locking,
+                sync=config.database.sync,
+                journal_mode=config.database.journal_mode,
+                locking=config.database.locking,
             ),
         )
 

@@ -11,16 +11,16 @@ import logging
 import re
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from agent.engine.plugin import PluginError
+from agent.engine.confirmed import ConfirmedRun
+from agent.engine.database import open_database
 
 _log = logging.getLogger("agent.engine.input.systemd")
 
 _CREATE = "CREATE TABLE IF NOT EXISTS in_systemd_cursor (cursor TEXT NOT NULL, updated INTEGER)"
-_SYNC = {"off": 0, "normal": 1, "full": 2, "extra": 3}
 _CURSOR = re.compile(r"[a-z]=[0-9a-f]+(;[a-z]=[0-9a-f]+)*")
 """Fluent Bit keeps `(null)` before it has read anything."""
 
@@ -33,11 +33,13 @@ class Cursors:
         self.read = ""
         self._path = path
         self._database: sqlite3.Connection | None = None
-        self._pieces: deque[list[str | bool]] = deque()  # [cursor, whether it is confirmed]
+        self._delivered = ConfirmedRun(self._commit)
         self._committed = ""
         self._is_dirty = False
         if path is not None:
-            self._open(path, sync)
+            self._database, row = open_database(path, _CREATE, _newest, sync=sync)
+            if row is not None and _CURSOR.fullmatch(str(row[0])):
+                self.read = str(row[0])
 
     @property
     def durable(self) -> bool:
@@ -47,18 +49,7 @@ class Cursors:
     def advance(self, cursor: str) -> Callable[[], None]:
         """Entries up to this one are read; call the result when they are delivered."""
         self.read = cursor
-        piece: list[str | bool] = [cursor, False]
-        self._pieces.append(piece)
-
-        def confirm() -> None:
-            piece[1] = True
-            while self._pieces and self._pieces[0][1]:
-                self._committed = str(self._pieces.popleft()[0])
-                if self._database is not None and not self._is_dirty:
-                    asyncio.get_running_loop().call_soon(self._write)  # once for all confirmations of a turn
-                    self._is_dirty = True
-
-        return confirm
+        return self._delivered.add(cursor)
 
     def close(self) -> None:
         """Write what is not written and close the database."""
@@ -66,6 +57,12 @@ class Cursors:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+    def _commit(self, cursor: str) -> None:
+        self._committed = cursor
+        if self._database is not None and not self._is_dirty:
+            asyncio.get_running_loop().call_soon(self._write)  # once for all confirmations of a turn
+            self._is_dirty = True
 
     def _write(self) -> None:
         if self._database is None or not self._is_dirty:
@@ -81,19 +78,6 @@ class Cursors:
             )
             asyncio.get_running_loop().call_later(1, self._write)
 
-    def _open(self, path: Path, sync: str | None) -> None:
-        try:
-            database = sqlite3.connect(path, isolation_level=None, timeout=1)
-            try:
-                database.execute(_CREATE)
-                if sync is not None:
-                    database.execute(f"PRAGMA synchronous = {_SYNC[sync]}")
-                row = database.execute("SELECT cursor FROM in_systemd_cursor ORDER BY rowid DESC").fetchone()
-            except sqlite3.Error:
-                database.close()
-                raise
-        except sqlite3.Error as error:
-            raise PluginError(f"database {str(path)!r} cannot be opened: {error}") from error
-        self._database = database
-        if row is not None and _CURSOR.fullmatch(str(row[0])):
-            self.read = str(row[0])
+
+def _newest(database: sqlite3.Connection) -> Any:
+    return database.execute("SELECT cursor FROM in_systemd_cursor ORDER BY rowid DESC").fetchone()

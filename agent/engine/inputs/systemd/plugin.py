@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agent.engine.child import end
 from agent.engine.config import BOOLEAN, INTEGER, STRING, InvalidProperty, option
+from agent.engine.database import SYNC
 from agent.engine.inputs.systemd.cursors import Cursors
 from agent.engine.inputs.systemd.export import Entry, ExportReader
 from agent.engine.plugin import Context, Inlet, PluginError
@@ -44,9 +45,7 @@ class SystemdConfig:
     lowercase: bool = option(BOOLEAN, False, help="names of fields in lower case")
     strip_underscores: bool = option(BOOLEAN, False, help="names of fields without the underscore that they begin with")
     db: str | None = option(STRING, help="database of the cursor, so that a restart goes on where the last run ended")
-    db_sync: str | None = option(
-        STRING, name="db.sync", choices=("extra", "full", "normal", "off"), help="how safely it is written"
-    )
+    db_sync: str | None = option(STRING, name="db.sync", choices=SYNC, help="how safely it is written")
 
 
 @inputs.register("systemd", SystemdConfig)

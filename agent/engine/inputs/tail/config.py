@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from agent.engine.config import BOOLEAN, COMMA_LIST, INTEGER, SIZE, STRING, TIME, option
+from agent.engine.config import BOOLEAN, COMMA_LIST, INTEGER, SIZE, STRING, TIME, included, option
+from agent.engine.database import DatabaseOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +40,10 @@ class TailConfig:
     )
     tag_regex: str | None = option(STRING, help="expression whose groups, taken from the file's name, make the tag")
     db: str | None = option(STRING, help="offset database, so that a restart goes on where the last run ended")
-    db_sync: str = option(
-        STRING, "normal", name="db.sync", choices=("extra", "full", "normal", "off"), help="how safely it is written"
-    )
-    db_journal_mode: str = option(
-        STRING,
-        "WAL",
-        name="db.journal_mode",
-        choices=("DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"),
-        help="SQLite's journal mode",
-    )
-    db_locking: bool = option(BOOLEAN, False, name="db.locking", help="keep the database to this process")
     db_compare_filename: bool = option(
         BOOLEAN, False, name="db.compare_filename", help="know a file by its name, too, not by its inode alone"
     )
+    database: DatabaseOptions = included(DatabaseOptions)
     inotify_watcher: bool = option(BOOLEAN, True, help="be told of changes by the kernel; off: look for them")
     # Taken, without effect here.
     watcher_interval: float = option(TIME, 2, help="taken; has no effect")

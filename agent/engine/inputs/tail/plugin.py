@@ -56,9 +56,9 @@ class Tail:
             self._key,
             lambda: Positions(
                 Path(config.db) if config.db else None,
-                sync=config.db_sync,
-                journal_mode=config.db_journal_mode,
-                locking=config.db_locking,
+                sync=config.database.sync,
+                journal_mode=config.database.journal_mode,
+                locking=config.database.locking,
                 by_name=config.db_compare_filename,
             ),
         )

@@ -13,11 +13,11 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.engine.plugin import PluginError
+from agent.engine.confirmed import ConfirmedRun
+from agent.engine.database import open_database, transaction
 
 _log = logging.getLogger("agent.engine.input.tail")
 
@@ -26,7 +26,6 @@ _CREATE = (
     " (id INTEGER PRIMARY KEY, name TEXT NOT NULL, offset INTEGER, inode INTEGER, created INTEGER,"
     " rotated INTEGER DEFAULT 0)"
 )
-_SYNC = {"off": 0, "normal": 1, "full": 2, "extra": 3}
 
 
 class Track:
@@ -40,12 +39,12 @@ class Track:
         self.committed = offset
         self._moved = moved
         self._pieces_end = offset
-        self._pieces: deque[list[int]] = deque()  # [end, 1 when confirmed]
+        self._delivered = ConfirmedRun(self._commit)
 
     @property
     def settled(self) -> bool:
         """Whether everything that was read is delivered."""
-        return not self._pieces
+        return self._delivered.is_empty
 
     def advance(self, end: int, safe: int | None = None) -> Callable[[], None]:
         """The lines up to `end` are read; call the result when they are delivered.
@@ -54,19 +53,7 @@ class Track:
         """
         self.read = end
         self._pieces_end = safe if safe is not None else end
-        piece = [self._pieces_end, 0]
-        self._pieces.append(piece)
-
-        def confirm() -> None:
-            piece[1] = 1
-            moved = False
-            while self._pieces and self._pieces[0][1]:
-                self.committed = self._pieces.popleft()[0]
-                moved = True
-            if moved:
-                self._moved(self)
-
-        return confirm
+        return self._delivered.add(self._pieces_end)
 
     def rewind(self) -> None:
         """Forget the lines that wait for the rest of their message: whoever reads next begins before them."""
@@ -78,8 +65,12 @@ class Track:
 
     def restart(self) -> None:
         """The file was truncated: start over, whatever older deliveries say later."""
-        self._pieces.clear()
-        self.read = self.committed = self._pieces_end = 0
+        self._delivered.clear()
+        self.read = self._pieces_end = 0
+        self._commit(0)
+
+    def _commit(self, end: int) -> None:
+        self.committed = end
         self._moved(self)
 
 
@@ -105,7 +96,16 @@ class Positions:
         self._database: sqlite3.Connection | None = None
         self._has_marker = False
         if path is not None:
-            self._open(path, sync, journal_mode, locking)
+            self._database, columns = open_database(
+                path,
+                _CREATE,
+                _columns,
+                what="offset database",
+                sync=sync,
+                journal_mode=journal_mode,
+                locking=locking,
+            )
+            self._has_marker = {"offset_marker", "offset_marker_size"} <= columns
 
     @property
     def durable(self) -> bool:
@@ -175,35 +175,18 @@ class Positions:
         # compare.
         marker = ", offset_marker = 0, offset_marker_size = 0" if self._has_marker else ""
         try:
-            self._database.execute("BEGIN")
-            self._database.executemany(
-                f"UPDATE in_tail_files SET offset = ?{marker} WHERE id = ?",
-                [(track.committed, track.row) for track in self._changed],
-            )
-            self._database.execute("COMMIT")
+            with transaction(self._database):
+                self._database.executemany(
+                    f"UPDATE in_tail_files SET offset = ?{marker} WHERE id = ?",
+                    [(track.committed, track.row) for track in self._changed],
+                )
             self._changed.clear()
         except sqlite3.Error as error:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
             _log.error(
                 "[input:tail] offset database %s cannot be written, lines may be read again: %s", self._path, error
             )
             asyncio.get_running_loop().call_later(1, self._write)
 
-    def _open(self, path: Path, sync: str, journal_mode: str, locking: bool) -> None:
-        try:
-            database = sqlite3.connect(path, isolation_level=None, timeout=1)
-            try:
-                database.execute(_CREATE)
-                database.execute(f"PRAGMA synchronous = {_SYNC[sync]}")
-                if locking:
-                    database.execute("PRAGMA locking_mode = EXCLUSIVE")
-                database.execute(f"PRAGMA journal_mode = {journal_mode}")
-                columns = {row[1] for row in database.execute("PRAGMA table_info(in_tail_files)")}
-            except sqlite3.Error:
-                database.close()
-                raise
-        except sqlite3.Error as error:
-            raise PluginError(f"offset database {str(path)!r} cannot be opened: {error}") from error
-        self._database = database
-        self._has_marker = {"offset_marker", "offset_marker_size"} <= columns
+
+def _columns(database: sqlite3.Connection) -> set[str]:
+    return {row[1] for row in database.execute("PRAGMA table_info(in_tail_files)")}
