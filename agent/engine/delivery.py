@@ -123,11 +123,15 @@ class Delivery:
         return records
 
     def _make_room(self) -> None:
-        for chunk in sorted(self._on_disk, key=lambda chunk: chunk.number):
-            if (total := sum(self._on_disk.values())) <= self._total_limit:
+        total = sum(self._on_disk.values())
+        if total <= self._total_limit:
+            return
+        for chunk in sorted(self._on_disk.keys() - self._writing, key=lambda chunk: chunk.number):
+            size = self._on_disk[chunk]
+            self._push_out(chunk, total)
+            total -= size
+            if total <= self._total_limit:
                 return
-            if chunk not in self._writing:
-                self._push_out(chunk, total)
 
     def _push_out(self, chunk: Chunk, total: int) -> None:
         self._log.error(
