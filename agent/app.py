@@ -59,7 +59,6 @@ class App:
         self._counts = Counts()
         self._boot = secrets.token_hex(8)
         self._clock = PlaneClock(boot=host_boot())
-        self._told_ahead_s = 0
         self._reporter = Reporter(
             settings.data_dir,
             interval=settings.sample_s,
@@ -199,7 +198,7 @@ class App:
             labels=self._settings.labels,
             capabilities=CAPABILITIES,
             engines=tuple(runtime.info for runtime in host.runtimes.values()),
-            clock_ahead_ms=self._told_ahead_s * 1000,
+            clock_ahead_ms=self._counts.clock_ahead_s * 1000,
         )
 
     async def _fetch(self, sha256: str) -> bytes:
@@ -227,8 +226,8 @@ class App:
     def _on_time(self, at: datetime, took_s: float) -> None:
         if self._clock.heard(at, took_s):
             self._clock.save(self._state.folder)
-        if self._clock.ahead_s != self._told_ahead_s:
-            self._told_ahead_s = self._counts.clock_ahead_s = self._clock.ahead_s
+        if self._clock.ahead_s != self._counts.clock_ahead_s:
+            self._counts.clock_ahead_s = self._clock.ahead_s
             if self._channel is not None:
                 self._channel.notify_facts()
 

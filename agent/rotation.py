@@ -1,10 +1,10 @@
 """The agent's credential and certificate are renewed in time, and no step of that can leave it without one.
 
 At two thirds of the certificate's life, or when the control plane says that its authority signs no more, a next pair is
-asked for and written beside the one in use. The channel then
-opens its next session with it; when that is open, the control plane is told to keep it, and only then it takes the old
-one's place on disk. A next pair that is refused is dropped. Killed at any step, the agent goes on from what is on disk:
-the old pair, both, or the new one, each of which the control plane takes.
+asked for and written beside the one in use. The channel then opens its next session with it; when that is open, the
+control plane is told to keep it, and only then it takes the old one's place on disk. A next pair that is refused is
+dropped. Killed at any step, the agent goes on from what is on disk: the old pair, both, or the new one, each of which
+the control plane takes.
 """
 
 from __future__ import annotations

@@ -50,27 +50,17 @@ class KubernetesReviews:
 
     async def subject_of(self, token: str) -> Subject | None:
         """Whom the cluster knows by a token that is for its API; None when nobody."""
-        status = await self._review("authentication.k8s.io", "TokenReview", {"token": token})
-        user = status.get("user")
-        if status.get("authenticated") is not True or not isinstance(user, Mapping) or not user.get("username"):
-            return None
-        return Subject(
-            name=str(user["username"]),
-            uid=str(user.get("uid") or ""),
-            groups=tuple(map(str, user.get("groups") or ())),
-            extra=user.get("extra") or {},
-        )
+        return _subject(await self._review("authentication.k8s.io", "TokenReview", {"token": token}))
 
     async def review(self, token: str, audience: str) -> Review:
         """Whose token this is, if it is for this audience."""
         status = await self._review("authentication.k8s.io", "TokenReview", {"token": token, "audiences": [audience]})
-        user = status.get("user")
-        name = str(user.get("username") or "") if isinstance(user, Mapping) else ""
+        subject = _subject(status)
         return Review(
-            authenticated=status.get("authenticated") is True and bool(name),
-            name=name,
+            authenticated=subject is not None,
+            name=subject.name if subject is not None else "",
             audiences=tuple(map(str, status.get("audiences") or ())),
-            extra=(user.get("extra") or {}) if isinstance(user, Mapping) else {},
+            extra=subject.extra if subject is not None else {},
             error=str(status.get("error") or "")[:_LONGEST_ERROR],
         )
 
@@ -114,6 +104,19 @@ class KubernetesReviews:
     @property
     def _place(self) -> str:
         return f"the Kubernetes API at {self._address.url}"
+
+
+def _subject(status: Mapping[str, Any]) -> Subject | None:
+    """Whom a TokenReview names; None when nobody."""
+    user = status.get("user")
+    if status.get("authenticated") is not True or not isinstance(user, Mapping) or not user.get("username"):
+        return None
+    return Subject(
+        name=str(user["username"]),
+        uid=str(user.get("uid") or ""),
+        groups=tuple(map(str, user.get("groups") or ())),
+        extra=user.get("extra") or {},
+    )
 
 
 _UNTIL = "until it does, who is known by it cannot get in"
