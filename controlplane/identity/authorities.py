@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 import structlog
 from cryptography import x509
@@ -212,7 +213,7 @@ class Authorities:
         return found
 
     def _shown(self, row: AuthorityRow, holders: _Holders, *, signs: bool) -> api.CertificateAuthority:
-        certificate = x509.load_pem_x509_certificate(row.certificate)
+        certificate = _certificate(row.certificate)
         return api.CertificateAuthority(
             fingerprint=row.fingerprint,
             certificate=row.certificate,
@@ -238,7 +239,13 @@ def _uses(agent: AgentRow | None, certificate: CertificateRow) -> bool:
 
 
 def _certificates(rows: Iterable[AuthorityRow]) -> list[x509.Certificate]:
-    return [x509.load_pem_x509_certificate(row.certificate) for row in rows]
+    return [_certificate(row.certificate) for row in rows]
+
+
+@lru_cache(maxsize=16)
+def _certificate(pem: bytes) -> x509.Certificate:
+    """Read once, since each session by a certificate is held against it."""
+    return x509.load_pem_x509_certificate(pem)
 
 
 def _bundle(rows: Sequence[AuthorityRow]) -> bytes:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controlplane.identity.scope import read_networks
+from controlplane.identity.scope import is_inside, read_networks
 from headrace.errors import InvalidError, UnauthenticatedError
 
 USER_HEADER = "x-forwarded-user"
@@ -42,11 +42,7 @@ class Proxies:
 
     def __contains__(self, source: str) -> bool:
         """Whether an address is that of a trusted proxy."""
-        try:
-            address = ipaddress.ip_address(source)
-        except ValueError:
-            return False
-        return any(address in ipaddress.ip_network(network) for network in self.networks)
+        return is_inside(self.networks, source)
 
     def named(self, headers: Headers) -> bool:
         """Whether the headers say who somebody is."""

@@ -59,18 +59,19 @@ def read_networks(texts: Sequence[str]) -> tuple[str, ...]:
 
 def check_source(networks: Sequence[str], source: str, what: str) -> None:
     """Raises ForbiddenError for an address that is in none of the networks; no networks are anywhere."""
-    if not networks:
-        return
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        inside = False
-    else:
-        inside = any(address in ipaddress.ip_network(network) for network in networks)
-    if not inside:
+    if networks and not is_inside(networks, source):
         raise ForbiddenError(
             f"wrong scope: {what} may be used from {', '.join(networks)} only, and this came from {source or 'nowhere'}"
         )
+
+
+def is_inside(networks: Sequence[str], source: str) -> bool:
+    """Whether an address is in one of the networks; what is no address is in none."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 def source_of(peer: str) -> str:
