@@ -40,10 +40,11 @@ def _read(text: str) -> tuple[str, str]:
     if not (name and equals and colon and where) or kind not in ("env", "file"):
         # The text may hold a value, so it is not repeated.
         raise InvalidError("--secret is NAME=env:VARIABLE or NAME=file:PATH; a value itself is never an argument")
-    return name, _of_variable(where) if kind == "env" else _of_file(where)
+    return name, of_variable(where) if kind == "env" else _of_file(where)
 
 
-def _of_variable(variable: str) -> str:
+def of_variable(variable: str) -> str:
+    """Raises InvalidError where it is not set."""
     if variable not in os.environ:
         raise InvalidError(f"variable {variable!r} is not in this environment")
     return os.environ[variable]
@@ -51,8 +52,12 @@ def _of_variable(variable: str) -> str:
 
 def _of_file(path: str) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return without_line_end(Path(path).read_bytes()).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         raise InvalidError(f"the secret's file {path} cannot be read: {why}") from None
-    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def without_line_end(data: bytes) -> bytes:
+    """Without the last one, which editors and `echo` add."""
+    return data.removesuffix(b"\r\n") if data.endswith(b"\r\n") else data.removesuffix(b"\n")

@@ -15,6 +15,7 @@ import typer
 from headrace.cli import get
 from headrace.cli.exits import say
 from headrace.cli.output import show_lines
+from headrace.cli.secret_values import of_variable, without_line_end
 from headrace.cli.target import talk
 from headrace.errors import InvalidError
 
@@ -59,9 +60,7 @@ def rekey(context: typer.Context) -> None:
 
 def _value(name: str, path: Path | None, variable: str) -> bytes:
     if variable:
-        if variable not in os.environ:
-            raise InvalidError(f"variable {variable!r} is not in this environment")
-        return os.environb[os.fsencode(variable)]
+        return os.fsencode(of_variable(variable))
     try:
         if path is not None:
             data = path.read_bytes()
@@ -71,4 +70,4 @@ def _value(name: str, path: Path | None, variable: str) -> bytes:
             data = sys.stdin.buffer.read()
     except OSError as error:
         raise InvalidError(f"{path or 'stdin'} cannot be read: {error.strerror}") from error
-    return data.removesuffix(b"\r\n") if data.endswith(b"\r\n") else data.removesuffix(b"\n")
+    return without_line_end(data)
