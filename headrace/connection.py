@@ -95,7 +95,7 @@ class Connection:
     async def unary(self, rpc: Rpc, request: object, *, timeout: float | None = None) -> Any:
         """One request, one response."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(self._prefix + rpc.path)
-        with self._failing():
+        with self.failing():
             data = await call(codec.encode(request), timeout=timeout, metadata=self._metadata)
         return codec.decode(rpc.response, data)
 
@@ -108,7 +108,7 @@ class Connection:
         method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(self._prefix + rpc.path)
         call = method(codec.encode(request), metadata=self._metadata)
         try:
-            with self._failing():
+            with self.failing():
                 async for data in call:
                     yield codec.decode(rpc.response, data)
         finally:
@@ -122,12 +122,12 @@ class Connection:
                 yield codec.encode(request)
 
         method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = self._open().stream_unary(self._prefix + rpc.path)
-        with self._failing():
+        with self.failing():
             data = await method(encoded(), metadata=self._metadata)
         return codec.decode(rpc.response, data)
 
     def raw_stream(self, rpc: Rpc) -> RawStream:
-        """Both ways, as bytes, for those who keep the stream themselves; its AioRpcErrors go through `error`."""
+        """Both ways, as bytes, for those who keep the stream themselves, each step of it under `failing`."""
         return self._open().stream_stream(self._prefix + rpc.path)(metadata=self._metadata)
 
     def error(self, failure: grpc.aio.AioRpcError) -> HeadraceError:
@@ -136,21 +136,30 @@ class Connection:
         return status.error_of(failure, target=self.address + through, hint=self._hint)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Failures of a call as HeadraceErrors.
+    def failing(self) -> Iterator[None]:
+        """Failures of a call as HeadraceErrors, and a cancellation where there was one.
 
         grpc cancels whoever waits for a call when its channel is closed. That is not their end: a task that renews a
-        certificate, say, would be gone without a word.
+        certificate, say, would be gone without a word. The other way round, it answers a task that is cancelled just as
+        its call breaks with the call's failure alone, and whoever then tries again is never cancelled.
         """
+        task = asyncio.current_task()
+        assert task is not None  # calls are made by tasks
+        before = task.cancelling()
         try:
             yield
-        except grpc.aio.AioRpcError as failure:
-            raise self.error(failure) from failure
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as failure:
+            if task.cancelling() > before:
+                raise asyncio.CancelledError from failure
+            if isinstance(failure, grpc.aio.AioRpcError):
+                raise self.error(failure) from failure
+            raise UnavailableError(f"the stream to {self.address} has ended") from failure
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._is_closed and task is not None and not task.cancelling():
+            if self._is_closed and task.cancelling() == before:
                 raise self._closed() from None
             raise
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
     def _closed(self) -> UnavailableError:
         return UnavailableError(f"the connection to {self.address} was closed")

@@ -82,11 +82,8 @@ class Reports:
                 if request is None:
                     break
                 sent += await self._exchange(stream, packer, request)
-            await stream.done_writing()
-        except grpc.aio.AioRpcError as failure:
-            raise self._connection.error(failure) from failure
-        except asyncio.InvalidStateError as error:
-            raise UnavailableError(f"the stream of metrics to {self._connection.address} has ended") from error
+            with self._connection.failing():
+                await stream.done_writing()
         finally:
             stream.cancel()
 
@@ -118,16 +115,15 @@ class Reports:
         data, asked = codec.encode(request), self._clock()
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await stream.write(data)
-                packer.sent(request)
-                answer: Any = await stream.read()
+                with self._connection.failing():
+                    await stream.write(data)
+                    packer.sent(request)
+                    answer: Any = await stream.read()
         except TimeoutError:
             raise UnavailableError(f"{self._connection.address} took no metrics within {_ANSWER_S:g} s") from None
-        except grpc.aio.AioRpcError as failure:
-            error = self._connection.error(failure)
-            if isinstance(error, InvalidError):
-                self._refused(request, error)
-            raise error from failure
+        except InvalidError as error:
+            self._refused(request, error)
+            raise
         if answer is grpc.aio.EOF:
             raise UnavailableError(f"{self._connection.address} ended the stream of metrics")
         response = codec.decode(ReportResponse, answer)

@@ -293,12 +293,8 @@ class Uplink:
             data = fit(message, self._limit)
             self.sent_bytes += len(data)
             self.traffic.set()
-            try:
+            with self.connection.failing():
                 await self._stream.write(data)
-            except grpc.aio.AioRpcError as failure:
-                raise self.connection.error(failure) from failure
-            except asyncio.InvalidStateError as error:
-                raise UnavailableError(f"the stream to {self.connection.address} has ended") from error
 
     async def _receive(self) -> ServerMessage | None:
         """What to act on; None when there is nothing, or when retired. Raises when the stream has ended."""
@@ -306,9 +302,8 @@ class Uplink:
             raise UnavailableError(f"not connected to {self.connection.address}")
         try:
             async with asyncio.timeout(None) as self._reading:
-                data: Any = await self._stream.read()
-        except grpc.aio.AioRpcError as failure:
-            raise self.connection.error(failure) from failure
+                with self.connection.failing():
+                    data: Any = await self._stream.read()
         except TimeoutError:
             if self._retired:
                 return None

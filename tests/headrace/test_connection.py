@@ -1,4 +1,4 @@
-"""A connection that is closed under a call fails that call, and never cancels whoever waits for it."""
+"""A connection that is closed under a call fails that call, and cancels nobody; who is cancelled is cancelled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
 from headrace.connection import Connection
@@ -96,3 +97,47 @@ async def test_who_is_cancelled_is_cancelled(call: Any) -> None:
         await asyncio.wait({waiting})
         assert waiting.cancelled()
         await connection.close()
+
+
+BROKEN = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "reset")
+
+
+@pytest.mark.parametrize(
+    "instead", [BROKEN, asyncio.InvalidStateError("finished"), None], ids=["failure", "finished", "nothing"]
+)
+async def test_who_is_cancelled_just_as_the_call_breaks_is_cancelled_too(instead: Exception | None) -> None:
+    """grpc then gives what became of the call, and the cancellation is nowhere but in the task's count of them."""
+    connection, under_way = Connection("127.0.0.1:1"), asyncio.Event()
+
+    async def call() -> None:
+        with connection.failing():
+            try:
+                under_way.set()
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if instead is not None:
+                    raise instead from None
+
+    waiting = asyncio.create_task(call())
+    await under_way.wait()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled()
+
+
+async def test_a_call_that_breaks_after_a_cancellation_that_its_task_outlived_fails() -> None:
+    connection, under_way = Connection("127.0.0.1:1"), asyncio.Event()
+
+    async def call() -> None:
+        try:
+            under_way.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            with connection.failing():
+                raise BROKEN from None
+
+    saying_goodbye = asyncio.create_task(call())
+    await under_way.wait()
+    saying_goodbye.cancel()
+    with pytest.raises(UnavailableError, match=r"cannot reach .*127.0.0.1:1"):
+        await saying_goodbye
