@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from tests import processes
 from tests.influxd import influxd as influxd
+from tests.kube_real import kubernetes_server as kubernetes_server
+from tests.kube_real import real_kubernetes as real_kubernetes
 from tests.servers import journal as journal
 from tests.servers import nginx as nginx
 from tests.servers import pgbouncer_url as pgbouncer_url

@@ -4,6 +4,7 @@ As a real one does:
 
 - a token is for its audiences alone: a TokenReview that names none of them is `authenticated: false`, and its error
   names both lists; one that names some has those in `status.audiences`;
+- every other token is for the cluster's own API, and a TokenReview that does not name that one knows nobody by it;
 - the user of a service account is `system:serviceaccount:<namespace>:<name>`, in the groups of all of them and of its
   namespace, and `extra` says to which pod and node the token is bound.
 
@@ -39,7 +40,10 @@ class KubernetesReviewing(KubernetesAccess):
 
     def _token(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         if spec["token"] not in self._projected:
-            return super()._token(spec)
+            found = super()._token(spec)
+            wanted = spec.get("audiences") or found.get("audiences", ())
+            is_for_others = found["authenticated"] and not {*wanted} & {*found["audiences"]}
+            return {"authenticated": False, "user": {}} if is_for_others else found
         account, audiences, extra = self._projected[spec["token"]]
         common = [audience for audience in spec.get("audiences") or () if audience in audiences]
         if self.knows_audiences and not common:

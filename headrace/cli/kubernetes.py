@@ -62,7 +62,7 @@ class Cluster:
         location = parse_location(access.server)
         handlers: list[urllib.request.BaseHandler] = []
         if location.tls:
-            handlers.append(urllib.request.HTTPSHandler(context=_context(access)))
+            handlers.append(urllib.request.HTTPSHandler(context=tls_context(access)))
         if access.proxy:
             handlers.append(urllib.request.ProxyHandler({"https": access.proxy, "http": access.proxy}))
         elif location.address.is_local:
@@ -138,7 +138,8 @@ class Cluster:
         return _ERRORS.get(code, UnavailableError)(text)
 
 
-def _context(access: Access) -> ssl.SSLContext:
+def tls_context(access: Access) -> ssl.SSLContext:
+    """Whom it trusts, and what it shows. Raises InvalidError."""
     try:
         context = ssl.create_default_context(cadata=access.ca.decode("ascii") if access.ca else None)
         if not access.verify:

@@ -15,10 +15,9 @@ import pytest
 import typer
 import yaml
 
-from headrace.cli import app, cluster, cluster_manifests, main
+from headrace.cli import app, cluster, main
 from headrace.cli.cluster_nodes import standing
 from headrace.cli.kubeconfig import access
-from headrace.cli.kubernetes import Cluster
 from headrace.cli.target import Target
 from headrace.errors import ForbiddenError, HeadraceError, InvalidError, NotFoundError
 from headrace.types import AgentState
@@ -281,24 +280,3 @@ def test_a_credential_that_cannot_be_had_is_told(
         access("", kubeconfig(tmp_path, **user))
     with pytest.raises(NotFoundError, match="there is no kubeconfig"):
         access("", {"KUBECONFIG": "/nowhere"})
-
-
-@pytest.mark.skipif(
-    not os.environ.get("HEADRACE_KUBECONFIG"), reason="HEADRACE_KUBECONFIG names no cluster that a test may change"
-)
-def test_a_real_api_server_takes_what_the_one_in_this_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Cluster(access("", {**os.environ, "KUBECONFIG": os.environ["HEADRACE_KUBECONFIG"]}))
-    layout = cluster_manifests.Layout(cluster="t", server="h:443", namespace="headrace-test", image="none")
-    home, *rest = (
-        cluster_manifests.namespace(layout),
-        cluster_manifests.secret(layout, "t"),
-        *cluster_manifests.workloads(layout),
-    )
-    try:
-        for document in (home, *rest):
-            real.apply(document)
-            assert real.get(document) is not None
-        with pytest.raises(InvalidError, match="unknown field"):
-            real.apply({**rest[1], "junk": 1})
-    finally:
-        real.delete(home)
