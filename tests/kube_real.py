@@ -42,6 +42,7 @@ _PLURALS = {
     "ServiceAccount": (_CORE, "serviceaccounts", True),
     "ConfigMap": (_CORE, "configmaps", True),
     "PersistentVolumeClaim": (_CORE, "persistentvolumeclaims", True),
+    "Event": (_CORE, "events", True),
     "Pod": (_CORE, "pods", True),
     "Secret": (_CORE, "secrets", True),
     "Service": (_CORE, "services", True),
@@ -102,23 +103,29 @@ class RealKubernetes:
         self._made.clear()
         self.call("DELETE", f"/api/v1/namespaces/{self.namespace}", missing_ok=True)
 
-    def make(self, kind: str, name: str, **more: Any) -> None:
+    def make(self, kind: str, name: str, *, labels: Mapping[str, str] | None = None, **more: Any) -> None:
         """An object of the test's namespace, or a cluster-wide one that goes with the test."""
-        group, plural, namespaced = _PLURALS[kind]
-        path = f"{group}/namespaces/{self.namespace}/{plural}" if namespaced else f"{group}/{plural}"
+        group, _, namespaced = _PLURALS[kind]
         version = group.removeprefix("/api/").removeprefix("/apis/")
-        self.call("POST", path, {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **more})
+        metadata = {"name": name, "labels": labels or {}}
+        self.call("POST", self._path(kind), {"apiVersion": version, "kind": kind, "metadata": metadata, **more})
         if not namespaced:
-            self._made.append(f"{path}/{name}")
+            self._made.append(f"{self._path(kind)}/{name}")
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        return self.call("GET", f"{self._path(kind)}/{name}")
 
     def would_take(self, document: Mapping[str, Any]) -> None:
         """That it is valid here, by an apply that changes nothing; what has a namespace is taken as of the test's."""
-        group, plural, namespaced = _PLURALS[document["kind"]]
+        namespaced = _PLURALS[document["kind"]][2]
         metadata = {**document["metadata"], **({"namespace": self.namespace} if namespaced else {})}
-        where = f"/namespaces/{self.namespace}" if namespaced else ""
         query = "dryRun=All&fieldManager=tests&fieldValidation=Strict&force=true"
-        path = f"{group}{where}/{plural}/{metadata['name']}?{query}"
+        path = f"{self._path(document['kind'])}/{metadata['name']}?{query}"
         self.call("PATCH", path, {**document, "metadata": metadata}, content="application/apply-patch+yaml")
+
+    def _path(self, kind: str) -> str:
+        group, plural, namespaced = _PLURALS[kind]
+        return f"{group}/namespaces/{self.namespace}/{plural}" if namespaced else f"{group}/{plural}"
 
     def token(self, account: str, *audiences: str, pod: str = "") -> str:
         """Of a service account of the namespace, as the kubelet has one made for a pod; for the API, without any."""
