@@ -48,7 +48,7 @@ def of_token_here(settings: Settings) -> Finding:
     if not token and enrolled:
         return Finding.ok("token", "none, and none is needed: this agent has enrolled")
     if account:
-        return Finding.ok("token", "that of a service account; the control plane was not asked about it")
+        return Finding.ok("token", "that of a service account; the control plane could not be asked about it")
     if not token:
         return Finding.fail("token", "none is given, and this agent has not enrolled", "headrace token create")
     if not _LOOK.fullmatch(token):
@@ -59,12 +59,16 @@ def of_token_here(settings: Settings) -> Finding:
 async def of_token(settings: Settings) -> Finding:
     """What would become of an enrolment; the token is not used up."""
     here = of_token_here(settings)
-    if here.verdict is not Verdict.OK or not (token := settings.bootstrap_token()):
+    if here.verdict is not Verdict.OK:
         return here
+    token = settings.bootstrap_token()
+    account = "" if token else settings.kubernetes_token()
     enrolled = (settings.data_dir / "identity.json").exists()
+    if not token and enrolled:
+        return here
     facts = Facts(name=settings.name, labels=settings.labels)
     try:
-        await check_token(settings.server, token, facts, tls=settings.tls, insecure=settings.insecure)
+        await check_token(settings.server, token, facts, account=account, tls=settings.tls, insecure=settings.insecure)
     except OverloadedError as error:
         return Finding.warn("token", error.message, "wait, and ask again")
     except InvalidError as error:
@@ -72,5 +76,7 @@ async def of_token(settings: Settings) -> Finding:
     except HeadraceError as error:
         if enrolled and isinstance(error, UnauthenticatedError):
             return Finding.ok("token", "is good for nothing any more, and this agent has enrolled")
-        return Finding.fail("token", error.message, "headrace token create")
-    return Finding.ok("token", "good for this agent; it was not used up")
+        advice = "--kubernetes-agents of the control plane says whom it lets in" if account else "headrace token create"
+        return Finding.fail("token", error.message, advice)
+    what = "that of a service account, good" if account else "good"
+    return Finding.ok("token", f"{what} for this agent; it was not used up")

@@ -44,6 +44,15 @@ class Approvals:
             rows = [row for row in await reader.find(ApplicationRow) if chosen.matches(row.facts.labels)]
         return tuple(_shown(row) for row in rows if row.verdict is not Verdict.DENIED and self._is_open(row))
 
+    async def waiting(self, name: str) -> api.Agent | None:
+        """One of those, by id or name; None where nobody waits by it. Raises InvalidError where several do."""
+        async with self._store.read() as reader:
+            try:
+                row = await self._find(reader, name)
+            except NotFoundError:
+                return None
+        return None if row.verdict is Verdict.DENIED else _shown(row)
+
     async def approve(self, request: api.ApproveAgentRequest, *, author: str) -> str:
         """The id that the agent gets. Raises NotFoundError, and InvalidError for an id that it cannot get."""
         async with self._store.write() as tx:
@@ -87,8 +96,8 @@ class Approvals:
     def _is_open(self, row: ApplicationRow) -> bool:
         return row.expires_at > self._clock()
 
-    async def _find(self, tx: Transaction, name: str) -> ApplicationRow:
-        rows = [row for row in await tx.find(ApplicationRow) if self._is_open(row)]
+    async def _find(self, reader: Reader, name: str) -> ApplicationRow:
+        rows = [row for row in await reader.find(ApplicationRow) if self._is_open(row)]
         found = [row for row in rows if row.id == name] or [row for row in rows if row.name == name]
         if not found:
             names = [row.name for row in rows]

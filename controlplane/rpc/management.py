@@ -16,7 +16,7 @@ from controlplane.secrets import Secrets
 from controlplane.sessions import Sessions
 from controlplane.view import View
 from headrace import api
-from headrace.errors import ForbiddenError, InvalidError, UnavailableError
+from headrace.errors import ForbiddenError, InvalidError, NotFoundError, UnavailableError
 from headrace.server import Caller, Shown
 
 
@@ -133,7 +133,14 @@ class ManagementEdge:
         return api.ListAgentsResponse(agents=(*await self._fleet.queries.agents(request), *waiting))
 
     async def get_agent(self, request: api.GetAgentRequest, caller: Caller) -> api.GetAgentResponse:
-        return api.GetAgentResponse(agent=await self._fleet.queries.agent(request.agent))
+        try:
+            agent = await self._fleet.queries.agent(request.agent)
+        except NotFoundError:  # or it has not enrolled yet
+            waiting = await self._approvals.waiting(request.agent)
+            if waiting is None:
+                raise
+            agent = waiting
+        return api.GetAgentResponse(agent=agent)
 
     async def set_labels(self, request: api.SetLabelsRequest, caller: Caller) -> api.SetLabelsResponse:
         agent_id, gained, lost = await self._fleet.agents.set_labels(request, author=caller.name)

@@ -12,7 +12,7 @@ from headrace.cli import options
 from headrace.cli.documents import agent_details, pipeline_details, revision_document
 from headrace.cli.events import line_of as event_line
 from headrace.cli.exits import printable
-from headrace.cli.get import REVISIONS, phases_text
+from headrace.cli.get import REVISIONS, phases_text, state_text
 from headrace.cli.metrics import figure_lines
 from headrace.cli.output import Column, Format, labels_text, show_document, show_lines, table, when
 from headrace.cli.rollout import describe_fault
@@ -133,7 +133,9 @@ def _agent_lines(agent: Agent, events: Sequence[Event]) -> Iterator[str]:
     yield from _facts(
         ("Agent", facts.name),
         ("Id", agent.id),
-        ("State", agent.state),
+        ("State", state_text(agent)),
+        ("Asked", _application_text(agent) if agent.waits else ""),
+        ("To decide", f"headrace agent approve {agent.id}, or deny" if agent.waits else ""),
         ("Labels", labels_text(agent.labels)),
         ("Claimed", labels_text(facts.labels)),
         ("Version", " ".join(filter(None, (facts.version, facts.os, facts.arch)))),
@@ -147,6 +149,11 @@ def _agent_lines(agent: Agent, events: Sequence[Event]) -> Iterator[str]:
     )
     yield from _workloads(agent.workloads, Column("PIPELINE", lambda w: w.pipeline), with_state=False)
     yield from _section("Events", _indented(event_line(event) for event in reversed(events)))
+
+
+def _application_text(agent: Agent) -> str:
+    claimed = f", with the credential of {agent.claimed} and not its key" if agent.claimed else ""
+    return f"from {agent.source} with token {agent.token_id}{claimed}"
 
 
 def _workloads(workloads: Sequence[Workload], first: Column[Workload], *, with_state: bool) -> Iterator[str]:

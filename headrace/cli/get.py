@@ -39,6 +39,11 @@ def phases_text(phases: dict[str, int]) -> str:
     return ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()) if count) or "-"
 
 
+def state_text(agent: Agent) -> str:
+    """One that has not enrolled waits for an operator."""
+    return f"{agent.state} approval" if agent.waits else agent.state
+
+
 PIPELINES: Listing[Pipeline] = Listing(
     key=lambda pipeline: pipeline.manifest.name,
     columns=(
@@ -58,7 +63,7 @@ AGENTS: Listing[Agent] = Listing(
     columns=(
         Column("NAME", lambda a: a.facts.name),
         Column("ID", lambda a: a.id),
-        Column("STATE", lambda a: f"{a.state} approval" if a.waits else a.state),
+        Column("STATE", state_text),
         Column("LABELS", lambda a: labels_text(a.labels)),
         Column("ENGINES", lambda a: ", ".join(f"{e.engine} {e.version}".strip() for e in a.facts.engines)),
         Column("LAST SEEN", lambda a: when(a.last_seen)),

@@ -55,11 +55,21 @@ async def probe(target: str, *, tls: ClientTls | None = None, insecure: bool = F
 
 
 async def check_token(
-    target: str, token: str, facts: Facts, *, tls: ClientTls | None = None, insecure: bool = False
+    target: str,
+    token: str,
+    facts: Facts,
+    *,
+    account: str = "",
+    tls: ClientTls | None = None,
+    insecure: bool = False,
 ) -> None:
-    """Whether an agent of these facts may enrol with it, which is not done. Raises the refusal."""
+    """Whether an agent of these facts may enrol with it, which is not done. Raises the refusal.
+
+    Without a bootstrap token, by that of a service account.
+    """
     # A control plane that does not know the claim refuses the request for its `csr`, before it looks at the token.
-    request = EnrollRequest(token=token, facts=facts, csr=b"none", claims={"enrol": "check"})
+    claims = {"enrol": "check"} | ({"kubernetes": account} if account else {})
+    request = EnrollRequest(token=token, facts=facts, csr=b"none", claims=claims)
     await enroll(target, request, tls=tls, insecure=insecure, timeout=_TIMEOUT_S)
 
 

@@ -174,16 +174,25 @@ async def test_a_token_that_is_refused_missing_or_not_needed_is_told(tmp_path: P
         is_wrong(await doctor(tmp_path, plane.address, token="other"), "token", "copied whole")
         is_wrong(await doctor(tmp_path, plane.address, token=""), "token", "none is given")
         is_wrong(await doctor(tmp_path, plane.address, token_file=tmp_path / "no"), "token", "--token-file")
-        (tmp_path / "account").write_text("e.y.J")
-        found = await doctor(tmp_path, plane.address, token="", kubernetes_token_file=tmp_path / "account")
-        assert found["token"] == Finding.ok(
-            "token", "that of a service account; the control plane was not asked about it"
-        )
         _enrolled(tmp_path / "data")
         for token in ("", "hrb_t2.secret"):
             found = await doctor(tmp_path, plane.address, token=token)
             assert found["token"].verdict is Verdict.OK
             assert found["identity"].found == "agent a-1"
+
+
+async def test_the_control_plane_is_asked_about_a_service_account_too(tmp_path: Path) -> None:
+    (tmp_path / "account").write_text("e.y.J")
+    asking: Any = {"token": "", "kubernetes_token_file": tmp_path / "account"}
+    async with FakeControlPlane(token="") as plane:
+        found = await doctor(tmp_path, plane.address, **asking)
+        good = "that of a service account, good for this agent; it was not used up"
+        assert found["token"] == Finding.ok("token", good)
+        assert [dict(request.claims) for request in plane.enrolments] == [{"enrol": "check", "kubernetes": "e.y.J"}]
+    found = await doctor(tmp_path, plane.address, **asking)  # nobody is there any more
+    assert found["token"].found == "that of a service account; the control plane could not be asked about it"
+    async with FakeControlPlane(token=TOKEN) as plane:
+        is_wrong(await doctor(tmp_path, plane.address, **asking), "token", "not known", "--kubernetes-agents")
 
 
 def _enrolled(folder: Path) -> None:

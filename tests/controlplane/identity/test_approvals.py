@@ -176,8 +176,11 @@ async def test_an_agent_waits_is_listed_and_gets_no_pipeline_until_it_was_approv
             assert (await enroll(door, request)).pending_until is not None
         (shown,) = await plane.client.list_agents()
         assert (shown.facts.name, shown.state, shown.waits) == ("edge", AgentState.PENDING, True)
+        assert [await plane.client.get_agent(name) for name in ("edge", shown.id)] == [shown, shown]
         (change,) = (await plane.client.apply_pipelines([manifest(tag="u")])).changes
         assert change.agents == 0
+        with pytest.raises(NotFoundError, match="no agent 'edg'"):
+            await plane.client.get_agent("edg")
         id = await plane.client.approve_agent("edge")
         response = await enroll(door, request)
         assert response.agent_id == id

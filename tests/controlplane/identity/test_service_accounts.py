@@ -38,8 +38,9 @@ class Enrolling:
         # One that an account vouches for was approved of by that.
         self.enrolment = Enrolment(store=rules.store, clock=rules.clock.now, approve=True, accounts=accounts)
 
-    async def ask(self, token: str, **labels: str) -> EnrollResponse:
-        request = EnrollRequest(token="", facts=Facts(name="node-1", labels=labels), claims={"kubernetes": token})
+    async def ask(self, token: str, *, enrol: str = "", **labels: str) -> EnrollResponse:
+        claims = {"kubernetes": token, "enrol": enrol}
+        request = EnrollRequest(token="", facts=Facts(name="node-1", labels=labels), claims=claims)
         return await self.enrolment.enroll(request, peer="ipv4:10.1.0.9:1")
 
 
@@ -98,6 +99,18 @@ async def test_each_token_that_is_not_one_of_ours_is_refused_by_its_own_reason_a
     (event,) = await enrolling.rules.events()
     assert event.kind == "agent.refused"
     assert why.partition(":")[0] in event.message
+    await enrolling.rules.follow()
+    assert enrolling.rules.view.agents == {}
+
+
+async def test_a_check_says_what_would_become_of_it_and_lets_in_nobody(
+    cluster: KubernetesReviewing, enrolling: Enrolling
+) -> None:
+    assert await enrolling.ask(cluster.project(ACCOUNT, "headrace"), enrol="check", role="edge") == EnrollResponse()
+    with pytest.raises(UnauthenticatedError, match="wrong audience: "):
+        await enrolling.ask(cluster.project(ACCOUNT, "other"), enrol="check")
+    with pytest.raises(ForbiddenError, match=r"wrong scope: .*role=core"):
+        await enrolling.ask(cluster.project(ACCOUNT, "headrace"), enrol="check", role="core")
     await enrolling.rules.follow()
     assert enrolling.rules.view.agents == {}
 

@@ -350,6 +350,16 @@ def test_describe_agent_is_one_object(run: Run, plane: FakePlane) -> None:
     assert run("describe agent b").code == Exit.NOT_FOUND
 
 
+def test_describe_tells_of_an_agent_that_waits_who_it_says_it_is_and_what_to_do(run: Run, plane: FakePlane) -> None:
+    plane.agents["a"] = replace(
+        plane.agents["a"], state=AgentState.PENDING, waits=True, source="10.0.0.7", token_id="t-1", claimed="a-0"
+    )
+    lines = run("describe agent a").out.splitlines()
+    assert "State:       pending approval" in lines
+    assert "Asked:       from 10.0.0.7 with token t-1, with the credential of a-0 and not its key" in lines
+    assert f"To decide:   headrace agent approve {plane.agents['a'].id}, or deny" in lines
+
+
 def test_a_clock_that_is_wrong_is_in_the_description_of_its_agent(run: Run, plane: FakePlane) -> None:
     known = plane.agents["a"]
     assert "Clock" not in run("describe agent a").out
