@@ -72,6 +72,8 @@ def agent(
 
     async def fetch(client: ManagementClient) -> tuple[Agent, Sequence[Event], Sequence[Figures] | str]:
         found = await client.get_agent(name)
+        if found.waits:  # it has no identity, so nothing is known of it
+            return found, (), ()
         return found, *await asyncio.gather(
             client.list_events(agent=found.id, limit=_RECENT), _figures(client, agent=found.id, by="pipeline")
         )

@@ -43,8 +43,8 @@ def management_token(address: str) -> str:
 
 
 @asynccontextmanager
-async def token(client: ManagementClient, path: Path) -> AsyncIterator[Path]:
-    """A bootstrap token for one agent in a file that only its owner can read; both are gone afterwards.
+async def token(client: ManagementClient, path: Path) -> AsyncIterator[str]:
+    """The id of a bootstrap token for one agent, in a file that only its owner can read; both are gone afterwards.
 
     An agent that enrolled before does not need it.
     """
@@ -55,18 +55,23 @@ async def token(client: ManagementClient, path: Path) -> AsyncIterator[Path]:
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(f"{made.secret}\n")
     try:
-        yield path
+        yield made.token.id
         if any(token.id == made.token.id and not token.uses for token in await client.list_tokens()):
             await client.revoke_token(made.token.id)
     finally:
         path.unlink(missing_ok=True)
 
 
-async def connected(client: ManagementClient, *, since: datetime) -> Agent:
-    """The local agent, once it has connected."""
+async def connected(client: ManagementClient, *, since: datetime, token_id: str) -> Agent:
+    """The local agent, once it has connected; whoever asks with its token is approved of, where that is needed."""
+    approved: set[str] = set()
     while True:
-        for agent in await client.list_agents(SELECTOR):
-            if agent.state is AgentState.CONNECTED and agent.connected_at and agent.connected_at >= since:
+        for agent in await client.list_agents():
+            if agent.waits and agent.token_id == token_id and agent.id not in approved:
+                await client.approve_agent(agent.id)
+                approved.add(agent.id)
+            is_local = LABELS.items() <= agent.labels.items() and agent.state is AgentState.CONNECTED
+            if is_local and agent.connected_at and agent.connected_at >= since:
                 return agent
         await asyncio.sleep(0.1)
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -36,6 +37,13 @@ _LOGS = ("--log-format", "json")
 _AGENT_GRACE_S, _PLANE_GRACE_S = 20.0, 15.0
 
 
+class Approval(StrEnum):
+    """How agents with a good token get in; the local one needs nobody's approval."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
 def up(
     data_dir: options.DataDir = None,
     state: options.State = "",
@@ -48,6 +56,9 @@ def up(
     grpc_insecure: options.GrpcInsecure = False,
     channel_insecure: options.ChannelInsecure = False,
     engine: Annotated[Engine, typer.Option("--engine", help="What the local agent runs pipelines with.")] = Engine.AUTO,
+    approve: Annotated[
+        Approval, typer.Option("--approve", help="Whether other agents wait for `headrace agent approve`.")
+    ] = Approval.AUTO,
     demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Apply the demo pipeline the first time.")] = True,
 ) -> None:
     """Run everything here, until Ctrl-C: a control plane, a local agent (role=local), and a demo pipeline."""
@@ -68,6 +79,7 @@ def up(
     )
     serve = (
         *arguments(folder, state=state, metrics=metrics, sample_interval=sample_interval, doors=doors),
+        *("--approve", approve.value),
         *_LOGS,
     )
     raise typer.Exit(asyncio.run(_Up(folder=folder, serve=serve, engine=engine, demo=demo).run()))
@@ -133,10 +145,11 @@ class _Up:
             if is_first:
                 # Before the agent is there, so that it has the variable from the beginning.
                 await self._unless_ended(local_agent.prepare_demo(client, self.folder / "demo"))
-            async with local_agent.token(client, self.folder / "agent.token") as token_file:
+            token_file = self.folder / "agent.token"
+            async with local_agent.token(client, token_file) as token_id:
                 channel = local_agent.reachable(bound["channel"])
                 await self._child(stack, programs.AGENT, self._agent(channel, token_file), grace=_AGENT_GRACE_S)
-                agent = await self._unless_ended(local_agent.connected(client, since=began))
+                agent = await self._unless_ended(local_agent.connected(client, since=began, token_id=token_id))
             if is_first:
                 await self._unless_ended(local_agent.apply_demo(client))
             demo = self.demo and await self._unless_ended(local_agent.has_demo(client))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from headrace.api import Variable
 from headrace.cli import local_agent, up
 from headrace.cli.serve import Doors, arguments
 from headrace.errors import InvalidError
+from headrace.types import AgentState
 from tests.headrace.cli.fake_plane import FakePlane, agent
 
 
@@ -80,11 +83,28 @@ async def test_a_demo_that_is_refused_is_a_warning(
 async def test_a_token_is_in_a_private_file_and_gone_afterwards(tmp_path: Path) -> None:
     plane = FakePlane()
     path = tmp_path / "token"
-    async with local_agent.token(plane, path) as file:
-        assert (file.read_text(), file.stat().st_mode & 0o777) == ("hrb_t1.secret\n", 0o600)
+    async with local_agent.token(plane, path) as id:
+        assert (id, path.read_text(), path.stat().st_mode & 0o777) == ("t1", "hrb_t1.secret\n", 0o600)
         assert plane.tokens["t1"].labels == {"role": "local"}
     assert not path.exists()
     assert plane.tokens["t1"].revoked
+
+
+async def test_the_local_agent_alone_is_approved_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = datetime.now(UTC)
+    ours = replace(agent("ours", AgentState.PENDING), waits=True, token_id="t1")
+    plane = FakePlane(agents={"ours": ours, "other": replace(ours, id="other", token_id="t2")})
+    approved: list[str] = []
+
+    async def approve(id: str) -> str:
+        approved.append(id)
+        known = replace(ours, waits=False, labels=local_agent.LABELS, connected_at=began)
+        plane.agents[id] = replace(known, state=AgentState.CONNECTED)
+        return id
+
+    monkeypatch.setattr(plane, "approve_agent", approve)
+    found = await local_agent.connected(plane, since=began, token_id="t1")
+    assert (found.id, approved, plane.agents["other"].waits) == (ours.id, [ours.id], True)
 
 
 def test_the_ready_lines_say_where_and_what_next() -> None:
