@@ -1,8 +1,9 @@
 """Agents that need an operator's approval: they wait without an identity, so that nothing is desired of them.
 
 Such an agent is known by its key: asking again with it, and with the token of before, is the same application, takes no
-further use of the token, and outlives the token's time. An approval is taken up when the agent comes again; it may give
-the id of an agent that is known already and lost its key. What nobody decides on, or nobody takes up, ends by itself.
+further use of the token, and outlives the token's time; with another token it waits anew, in the same place. An
+approval is taken up when the agent comes again; it may give the id of an agent that is known already and lost its key.
+What nobody decides on, or nobody takes up, ends by itself.
 """
 
 from __future__ import annotations
@@ -139,8 +140,10 @@ async def apply(
     """Begins to wait; `claimed` is the agent whose credential it showed. Raises ForbiddenError if it has no key."""
     if not key:
         raise ForbiddenError("an operator has to approve of this agent, which is known by its key, and it showed none")
+    # With another token than before it is the same agent still, which takes its own place.
+    before = [row.id for row in await tx.find(ApplicationRow, public_key=key) if row.verdict is Verdict.WAITING]
     row = ApplicationRow(
-        id=new_id("a-"),
+        id=before[0] if before else new_id("a-"),
         public_key=key,
         name=request.facts.name,
         facts=request.facts,

@@ -79,7 +79,9 @@ def agent(
         )
 
     found, events, figures = talk(context, fetch)
-    if output is Format.TABLE:
+    if output is Format.TABLE and found.waits:
+        show_lines(_applicant_lines(found))
+    elif output is Format.TABLE:
         show_lines((*_agent_lines(found, events), *_metrics_lines(figures, "pipeline")))
     else:
         past = {"events": list(events), "metrics": _metrics_document(figures)}
@@ -135,9 +137,7 @@ def _agent_lines(agent: Agent, events: Sequence[Event]) -> Iterator[str]:
     yield from _facts(
         ("Agent", facts.name),
         ("Id", agent.id),
-        ("State", state_text(agent)),
-        ("Asked", _application_text(agent) if agent.waits else ""),
-        ("To decide", f"headrace agent approve {agent.id}, or deny" if agent.waits else ""),
+        ("State", agent.state),
         ("Labels", labels_text(agent.labels)),
         ("Claimed", labels_text(facts.labels)),
         ("Version", " ".join(filter(None, (facts.version, facts.os, facts.arch)))),
@@ -153,9 +153,19 @@ def _agent_lines(agent: Agent, events: Sequence[Event]) -> Iterator[str]:
     yield from _section("Events", _indented(event_line(event) for event in reversed(events)))
 
 
-def _application_text(agent: Agent) -> str:
+def _applicant_lines(agent: Agent) -> Iterator[str]:
+    """One that waits for an operator: all that is known is what it says of itself."""
+    facts = agent.facts
     claimed = f", with the credential of {agent.claimed} and not its key" if agent.claimed else ""
-    return f"from {agent.source} with token {agent.token_id}{claimed}"
+    yield from _facts(
+        ("Agent", facts.name),
+        ("Id", agent.id),
+        ("State", state_text(agent)),
+        ("Claimed", labels_text(facts.labels)),
+        ("Version", " ".join(filter(None, (facts.version, facts.os, facts.arch)))),
+        ("Asked", f"from {agent.source} with token {agent.token_id}{claimed}"),
+        ("To decide", f"headrace agent approve {agent.id}, or deny"),
+    )
 
 
 def _workloads(workloads: Sequence[Workload], first: Column[Workload], *, with_state: bool) -> Iterator[str]:

@@ -151,6 +151,17 @@ async def test_an_agent_that_lost_its_key_keeps_its_id_by_approval_and_without_i
     assert (shown.claimed, await waiting.approve("node") != before.agent_id) == ("", True)
 
 
+async def test_one_that_comes_with_another_token_keeps_its_place(waiting: Waiting) -> None:
+    await waiting.ask("node")
+    (first,) = await waiting.approvals.matching("")
+    await waiting.start(max_uses=1)
+    await waiting.ask("node")
+    (second,) = await waiting.approvals.matching("")
+    assert (second.id, second.token_id != first.token_id) == (first.id, True)
+    assert await waiting.approve("node") == first.id
+    assert (await waiting.ask("node")).agent_id == first.id
+
+
 async def test_two_of_one_name_are_told_apart_by_id_and_one_without_a_key_cannot_wait(waiting: Waiting) -> None:
     await waiting.start(max_uses=3)
     await waiting.ask("twin", uses="left")
