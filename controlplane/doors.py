@@ -60,7 +60,7 @@ class Doors:
             self.grpc_mtls = Listener(
                 settings.grpc_mtls.address,
                 [ManagementService(management, certificates=True)],
-                tls=replace(settings.tls, client_ca=settings.client_ca),
+                tls=replace(settings.tls, client_ca=settings.client_ca, current_ca=settings.current_client_ca),
                 limits=settings.limits,
             )
         self.channel = Listener(

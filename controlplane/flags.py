@@ -16,7 +16,7 @@ from controlplane.settings import Door, Settings
 from headrace.errors import InvalidError
 from headrace.limits import DEFAULT_SAMPLE_S
 from headrace.security import ServerTls
-from headrace.server import CertificateFiles
+from headrace.server import AuthorityFile, CertificateFiles
 
 
 def add_flags(command: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def add_flags(command: argparse.ArgumentParser) -> None:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """What the flags of `serve` say. Raises InvalidError."""
+    people = AuthorityFile(options.client_ca) if options.client_ca else None
     return Settings(
         data_dir=options.data_dir,
         state=options.state,
@@ -44,7 +45,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         approve=options.approve == "manual",
         channel_mtls=Door(address=options.channel_mtls) if options.channel_mtls else None,
         grpc_mtls=Door(address=options.grpc_mtls) if options.grpc_mtls else None,
-        client_ca=_read(options.client_ca) if options.client_ca else b"",
+        client_ca=people.current() if people else b"",
+        current_client_ca=people.current if people else None,
         proxies=_proxies(options),
         cluster=ClusterAddress.of_this_pod() if options.kubernetes_identity else None,
         accounts=_accounts(options),
@@ -82,10 +84,16 @@ def _tls(options: argparse.Namespace) -> ServerTls | None:
         return None
     if not (options.tls_cert and options.tls_key):
         raise InvalidError("TLS needs both --tls-cert and --tls-key")
-    ca = _read(options.tls_client_ca) if options.tls_client_ca else b""
     files = CertificateFiles(options.tls_cert, options.tls_key)
     _, certificate, key = files.current()
-    return ServerTls(certificate=certificate, key=key, client_ca=ca, current=files.current)
+    callers = AuthorityFile(options.tls_client_ca) if options.tls_client_ca else None
+    return ServerTls(
+        certificate=certificate,
+        key=key,
+        client_ca=callers.current() if callers else b"",
+        current=files.current,
+        current_ca=callers.current if callers else None,
+    )
 
 
 def _proxies(options: argparse.Namespace) -> Proxies:

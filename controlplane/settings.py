@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +64,8 @@ class Settings:
     """A second door for people, which lets them in by their certificates; needs `tls` and `client_ca`."""
     client_ca: bytes = b""
     """PEM: the authorities of people's certificates."""
+    current_client_ca: Callable[[], bytes] | None = None
+    """What `client_ca` is now, asked at each handshake; None: what it is, it stays."""
     proxies: Proxies = field(default_factory=Proxies)
     """Who may say in a header who calls the management API."""
     cluster: ClusterAddress | None = None

@@ -4,13 +4,14 @@ A host writes a `ChannelHandler` and a `ManagementHandler`, wraps them in servic
 meets neither grpc nor protobuf.
 """
 
-from headrace.server.certificate_files import CertificateFiles
+from headrace.server.certificate_files import AuthorityFile, CertificateFiles
 from headrace.server.channel import ChannelHandler, ChannelService
 from headrace.server.link import Link
 from headrace.server.listener import Listener
 from headrace.server.management import Caller, ManagementHandler, ManagementService, Shown
 
 __all__ = [
+    "AuthorityFile",
     "Caller",
     "CertificateFiles",
     "ChannelHandler",

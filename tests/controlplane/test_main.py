@@ -101,6 +101,7 @@ def test_a_folder_in_use_an_address_in_use_and_bad_flags_are_one_sentence_each(
             (("--state", "mysql://x"), other, ("'mysql'", "sqlite://")),
             (("--heartbeat", "30", "--lost", "40"), other, ("times must grow",)),
             (("--tls-cert", "x.pem"), other, ("--tls-key",)),
+            (("--client-ca", "/dev/null"), other, ("/dev/null has no certificates of authorities", "PEM")),
             (("--management-token-file", "/dev/null"), other, ("/dev/null holds no token", "ASCII")),
         ):
             status, _, said = output(capsys, "serve", "--data-dir", folder, *ANY, *flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import grpc.aio
 import pytest
 from cryptography import x509
 
+from controlplane.flags import add_flags, settings_of
 from controlplane.identity.proxies import Proxies
 from controlplane.settings import Door, Settings
 from headrace import api, codec
@@ -184,6 +186,45 @@ async def test_through_an_nginx_that_asks_for_a_login_it_is_whom_the_login_names
             KnownBy.HEADER,
             "127.0.0.1 through 127.0.0.1",
         )
+
+
+async def test_an_authority_that_is_added_lets_its_people_in_without_a_restart(
+    start: Start, secure: dict[str, Any], issuer: Issuer
+) -> None:
+    other, trusted = Issuer("other people"), [issuer.certificate]
+    async with start(**secure, current_client_ca=lambda: b"".join(trusted)) as plane:
+        await plane.client.create_user("ann", Role.READ, known_by=KnownBy.CERTIFICATE, subject="ann")
+        shown = other.issue("ann")
+        async with by_certificate(plane, issuer, shown) as client:
+            with pytest.raises(UnavailableError):
+                await client.list_pipelines()
+        trusted.append(other.certificate)
+        for known in (shown, issuer.issue("ann")):
+            async with by_certificate(plane, issuer, known) as client:
+                assert await client.list_pipelines() == ()
+
+
+def test_the_files_of_both_flags_are_read_anew_when_they_change(tmp_path: Path, issuer: Issuer) -> None:
+    files = {name: tmp_path / f"{name}.pem" for name in ("cert", "key", "people", "all")}
+    for name, data in zip(
+        files, (*issuer.issue("plane", LOOPBACK), issuer.certificate, issuer.certificate), strict=True
+    ):
+        files[name].write_bytes(data)
+    parser = ArgumentParser()
+    parser.add_argument("--data-dir", type=Path, default=tmp_path)
+    parser.add_argument("--state", default="")
+    add_flags(parser)
+    tls = ["--tls-cert", files["cert"], "--tls-key", files["key"], "--tls-client-ca", files["all"]]
+    people = ["--grpc-mtls", "127.0.0.1:0", "--client-ca", files["people"]]
+    settings = settings_of(parser.parse_args(list(map(str, (*tls, *people)))))
+    assert settings.tls is not None
+    assert settings.tls.current_ca is not None
+    assert settings.current_client_ca is not None
+    assert settings.client_ca == settings.tls.client_ca == settings.current_client_ca() == issuer.certificate
+    others = [Issuer("people").certificate, Issuer("all").certificate]
+    for name, data in zip(("people", "all"), others, strict=True):
+        files[name].write_bytes(data)
+    assert [settings.current_client_ca(), settings.tls.current_ca()] == others
 
 
 def test_settings_that_are_half_a_door_are_refused(data_dir: Any, secure: dict[str, Any]) -> None:
