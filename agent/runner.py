@@ -19,6 +19,7 @@ from agent.restart import Exit
 from agent.runtimes import EngineLostError, Instance, Launch, Report, Runtime, child_log, end_trial, resolve
 from agent.runtimes.listeners import Listener, listeners
 from agent.runtimes.log_lines import faults_in
+from agent.runtimes.log_masking import LogMasking
 from agent.runtimes.ports import bind_error, free_port
 from agent.runtimes.render import Rendered, render
 from headrace.types import Engine, Fault
@@ -39,6 +40,7 @@ class Runner:
         self._port = 0
         self._is_changing = False
         self._log_offset = 0
+        self._log_masking = LogMasking(self.folder.log, lambda: host.state.secrets.mask)
 
     @property
     def instance(self) -> Instance | None:
@@ -64,9 +66,13 @@ class Runner:
             lock=self.folder.lock,
             grace=run.child.grace,
         )
+        if prepared is None or prepared.content.secrets:
+            self._log_masking.start()  # with what was written while no agent lived
         instance = runtime.adopt(run.child, launch)
         if instance is not None:
             self._take(instance, prepared)
+        else:
+            self._log_masking.stop()
         return instance is not None
 
     async def end_trial(self) -> None:
@@ -141,10 +147,14 @@ class Runner:
             if not (in_place and await self._reloaded(launch)):
                 await self.stop()
                 self._log_offset = child_log.size(launch.log)
+                if prepared.content.secrets:
+                    self._log_masking.start()
                 self._take(await self._runtime(prepared).start(launch), prepared)
         except BaseException:
             if before is not None and self.folder.revision(before).is_dir():
                 self.folder.switch(before)
+            if self.instance is None:
+                self._log_masking.stop()
             raise
         finally:
             self._is_changing = False
@@ -173,13 +183,22 @@ class Runner:
 
     def trim_log(self) -> None:
         """Keep the engine's log within its bound."""
-        child_log.trim(self.folder.log, self._host.log_bytes)
+        self._log_masking.trim(self._host.log_bytes)
+
+    def leave(self) -> None:
+        """Look after the engine no more; it may run on."""
+        self._log_masking.stop()
 
     async def stop(self) -> None:
         """End the engine, after its grace; at once when cancelled."""
         instance, self._instance = self.instance, None
-        if instance is None:
-            return
+        try:
+            if instance is not None:
+                await self._end(instance)
+        finally:
+            self._log_masking.stop()
+
+    async def _end(self, instance: Instance) -> None:
         try:
             await self._host.before_end(self._pipeline, instance)
         finally:
@@ -223,6 +242,7 @@ class Runner:
         if instance is self._instance and not self._is_changing:
             self._host.disturbed(self._pipeline)
             self._on_end(instance.ending(self._host.clock()))
+            self._log_masking.stop()
 
 
 def check_runnable(prepared: Prepared) -> None:

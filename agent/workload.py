@@ -116,6 +116,12 @@ class Workload:
 
     async def run(self) -> None:
         """Until the pipeline is removed and its engine gone. Cancelling it leaves the engine alone; see `shut_down`."""
+        try:
+            await self._live()
+        finally:
+            self._runner.leave()
+
+    async def _live(self) -> None:
         await self._take_over()
         while not (isinstance(action := self._next(), Keep) and self.record.removal is not None):
             self._wake.clear()

@@ -24,13 +24,14 @@ _SHORTEST_LINE = 8
 class Mask:
     """The values of one moment; without any it changes nothing."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_found", "forms")
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         forms = {form for value in values for form in _forms(value) if len(form) >= SHORTEST}
-        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self.forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+        """All that is looked for, the longest first."""
         # A look-ahead takes no text, so that values which overlap are all found.
-        self._found = re.compile(f"(?=({'|'.join(map(re.escape, longest_first))}))") if forms else None
+        self._found = re.compile(f"(?=({'|'.join(map(re.escape, self.forms))}))") if forms else None
 
     def text(self, text: str) -> str:
         """The same without the values."""
