@@ -407,18 +407,6 @@ def find(server: str, program: str, folder: Path, *, mode: int = os.F_OK | os.X_
     pytest.skip(advice)
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost, and its key."""
-    certificate, key = folder / "c.pem", folder / "k.pem"
-    command = [
-        *(str(find("openssl", "openssl", Path("/usr/bin"))), "req", "-x509", "-newkey", "ec"),
-        *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-        *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
-
-
 def free_port() -> int:
     """A port that nobody listens on, below those that the system hands out, so that it stays free over a restart.
 

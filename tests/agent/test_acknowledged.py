@@ -19,7 +19,7 @@ from agent.workload import Workload
 from headrace.types import Engine
 from tests.agent.clients import ACKNOWLEDGING, INPUTS, KINDS, PARSER, clients, read
 from tests.agent.conftest import ENVIRONMENT, MakeHost, blob, content
-from tests.agent.runtimes.test_contract import REAL
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import eventually
 
 PIPELINE = """
@@ -70,7 +70,7 @@ async def a_sink() -> AsyncIterator[Sink]:
 
 
 async def through_changes(make_host: MakeHost, changes: int) -> None:
-    runtime = await FluentBit.find(Engine.FLUENT_BIT, [str(REAL)], environment=ENVIRONMENT)
+    runtime = await FluentBit.find(Engine.FLUENT_BIT, [FLUENT_BIT], environment=ENVIRONMENT)
     host = make_host({Engine.FLUENT_BIT: runtime})
     workload = Workload(Record(pipeline="p"), host, lambda pipeline: None)
     task = asyncio.create_task(workload.run(), name="workload")
@@ -105,7 +105,7 @@ async def through_changes(make_host: MakeHost, changes: int) -> None:
         await workload.shut_down()
 
 
-@pytest.mark.skipif(not REAL, reason="no Fluent Bit: name one by FLUENT_BIT_BIN")
+@needs_fluent_bit
 async def test_what_was_acknowledged_arrives_through_changes_with_an_output_that_is_down_half_of_the_time(
     make_host: MakeHost,
 ) -> None:
@@ -114,6 +114,6 @@ async def test_what_was_acknowledged_arrives_through_changes_with_an_output_that
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not REAL, reason="no Fluent Bit: name one by FLUENT_BIT_BIN")
+@needs_fluent_bit
 async def test_what_was_acknowledged_arrives_through_a_hundred_changes(make_host: MakeHost) -> None:
     await through_changes(make_host, 100)

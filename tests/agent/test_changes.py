@@ -25,7 +25,7 @@ from agent.runtimes.process import holders
 from agent.workload import Workload
 from headrace.types import AttemptState, Engine, Health
 from tests.agent.conftest import DEADLINES, ENVIRONMENT, STAND_IN_COMMAND, MakeHost, blob, config, content
-from tests.agent.runtimes.test_contract import REAL
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import eventually, processes_in
 
 STAND_IN_KINDS = {
@@ -164,7 +164,7 @@ async def on_the_stand_in(make_host: MakeHost, changes: int, seed: int) -> None:
 
 async def on_fluent_bit(make_host: MakeHost, folder: Path, changes: int, seed: int) -> None:
     deadlines = Deadlines(reload=4.0, stop=1.0)
-    runtime = await FluentBit.find(Engine.FLUENT_BIT, [str(REAL)], environment=ENVIRONMENT, deadlines=deadlines)
+    runtime = await FluentBit.find(Engine.FLUENT_BIT, [FLUENT_BIT], environment=ENVIRONMENT, deadlines=deadlines)
     source = folder / "source.log"
     is_good = {kind: not each.culprit for kind, each in REAL_KINDS.items()}
     with a_taken_port() as port:
@@ -240,7 +240,7 @@ async def test_a_course_on_the_stand_in_ends_on_the_newest_good_one(make_host: M
     await on_the_stand_in(make_host, 9, seed)
 
 
-@pytest.mark.skipif(not REAL, reason="no Fluent Bit: name one by FLUENT_BIT_BIN")
+@needs_fluent_bit
 async def test_a_course_on_fluent_bit_loses_nothing(make_host: MakeHost, tmp_path: Path) -> None:
     await on_fluent_bit(make_host, tmp_path, 12, seed=1)
 
@@ -253,6 +253,6 @@ async def test_two_hundred_changes_on_the_stand_in_end_on_the_newest_good_one(ma
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.skipif(not REAL, reason="no Fluent Bit: name one by FLUENT_BIT_BIN")
+@needs_fluent_bit
 async def test_two_hundred_changes_on_fluent_bit_lose_nothing(make_host: MakeHost, tmp_path: Path) -> None:
     await on_fluent_bit(make_host, tmp_path, 200, seed=0)

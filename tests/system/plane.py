@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -29,14 +28,15 @@ from headrace import api, local
 from headrace.errors import HeadraceError
 from headrace.management import ManagementClient
 from headrace.types import AgentState, Phase
+from tests.fluent_bit import FLUENT_BIT
 from tests.processes import Program, processes_in, wait_until
 from tests.servers import free_port
 from tests.system.cli import Cli
 
 T = TypeVar("T")
 
-ENGINES = ("embedded", *(["fluent-bit"] if os.environ.get("FLUENT_BIT_BIN") else []))
-"""What tests of pipelines run on: the real Fluent Bit too, where FLUENT_BIT_BIN says which."""
+ENGINES = ("embedded", *(["fluent-bit"] if FLUENT_BIT else []))
+"""What tests of pipelines run on: the real Fluent Bit too, where there is one."""
 
 
 class Service:

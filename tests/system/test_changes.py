@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from headrace import api
 from headrace.management import ManagementClient
 from headrace.types import AttemptState, Engine, Phase, Step
+from tests.fluent_bit import FLUENT_BIT
 from tests.processes import wait_until
 from tests.system.plane import ENGINES, Plane, lines_of
 
@@ -227,9 +227,9 @@ def test_a_port_that_somebody_else_holds_is_taken_when_it_is_free_again(tmp_path
 
 
 def fluent_bit(folder: Path) -> Path:
-    """The real one where FLUENT_BIT_BIN says which; else a stand-in that says it can listen, and leaves it at that."""
-    if real := os.environ.get("FLUENT_BIT_BIN"):
-        return Path(real)
+    """The real one where there is one; else a stand-in that says it can listen, and leaves it at that."""
+    if FLUENT_BIT:
+        return Path(FLUENT_BIT)
     told = subprocess.run([sys.executable, "-m", "agent.engine", "-J"], capture_output=True, check=True).stdout
     catalogue = json.loads(told)
     (dummy,) = (plugin for plugin in catalogue["inputs"] if plugin["name"] == "dummy")

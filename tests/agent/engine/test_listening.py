@@ -13,8 +13,9 @@ from agent.engine.plugin import PluginError
 from agent.engine.registry import inputs
 from headrace.config import ConfigError
 from tests.agent.engine.conftest import EngineKit, PluginKit, Sink, running_input
+from tests.certificates import key_of, make_certificate
 from tests.processes import eventually
-from tests.servers import free_port, self_signed
+from tests.servers import free_port
 
 PIPELINE = """
 service: {{flush: 0.05, grace: 1}}
@@ -209,7 +210,8 @@ async def test_nonsense_from_many_clients_is_survived(plugins: PluginKit, sink: 
 async def test_tls_with_a_certificate_and_one_of_the_client(
     plugins: PluginKit, sink: Sink, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificate, key = self_signed(tmp_path)
+    certificate = make_certificate(tmp_path, "server", names="DNS:localhost")
+    key = key_of(certificate)
     tls = {"tls": True, "tls__crt_file": str(certificate), "tls__key_file": str(key)}
     strict = {**tls, "tls__verify_client_cert": True, "tls__ca_file": str(certificate)}
     context = ssl.create_default_context(cafile=str(certificate))

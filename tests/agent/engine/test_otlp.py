@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tests.agent.engine.golden.requests import golden, metrics, traces
 from tests.agent.engine.inputs.test_http import post
 from tests.agent.engine.outputs.test_http import serving
 from tests.agent.engine.outputs.test_vivo_exporter import get
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import Program, eventually
 from tests.servers import free_port, is_listening
 
@@ -153,7 +153,7 @@ def test_what_is_called_as_an_id_in_deeply_nested_json_is_no_way_to_crash() -> N
     assert list(read_spans(deep, is_json=True, now=1)) == []
 
 
-FLUENT_BIT = """
+PIPELINE = """
 service: {{flush: 0.2, grace: 1, log_level: error}}
 pipeline:
   inputs: [{{name: opentelemetry, listen: 127.0.0.1, port: {port}}}]
@@ -164,7 +164,7 @@ pipeline:
 """
 
 
-@pytest.mark.skipif("FLUENT_BIT_BIN" not in os.environ, reason="FLUENT_BIT_BIN names no real Fluent Bit")
+@needs_fluent_bit
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("traces", ExportTraceServiceRequest), ("metrics", ExportMetricsServiceRequest)],
@@ -174,9 +174,9 @@ async def test_fluent_bit_sends_and_shows_what_is_kept_here(tmp_path: Path, name
     port, page = free_port(), free_port()
     body = read_request(kind, golden(f"{name}.json"), is_json=True).SerializeToString()
     async with serving() as server:
-        text = FLUENT_BIT.format(port=port, page=page, receiver=server.port)
+        text = PIPELINE.format(port=port, page=page, receiver=server.port)
         (tmp_path / "p.yaml").write_text(text)
-        command = [os.environ["FLUENT_BIT_BIN"], "-c", tmp_path / "p.yaml"]
+        command = [FLUENT_BIT, "-c", tmp_path / "p.yaml"]
         with Program(command, folder=tmp_path, name="fluent-bit") as program:
             await asyncio.to_thread(program.wait_for, lambda: is_listening(port) and is_listening(page))
             status, _, _ = await post(port, body, f"/v1/{name}", "application/x-protobuf")

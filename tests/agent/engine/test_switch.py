@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.agent.engine.conftest import EMBEDDED, EngineKit
-from tests.agent.runtimes.test_contract import REAL
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 
 TEXT = """
     service: {flush: 0.2, grace: 3}
@@ -18,7 +18,7 @@ TEXT = """
 LINES_A_TURN = 500
 
 
-@pytest.mark.skipif(not REAL, reason="no Fluent Bit: name one by FLUENT_BIT_BIN")
+@needs_fluent_bit
 @pytest.mark.parametrize("first", ["embedded", "fluent-bit"])
 def test_engines_that_take_turns_on_one_offset_database_read_every_line_once(kit: EngineKit, first: str) -> None:
     written = 0
@@ -29,7 +29,7 @@ def test_engines_that_take_turns_on_one_offset_database_read_every_line_once(kit
         with open("in.log", "a") as log:
             log.writelines(f"{number}\n" for number in range(written, written + LINES_A_TURN))
         written += LINES_A_TURN
-        program = EMBEDDED if is_embedded else [str(REAL), "-q"]
+        program = EMBEDDED if is_embedded else [FLUENT_BIT, "-q"]
         with kit.child(TEXT, name=f"turn{turn}", program=program) as engine:
             engine.wait_for(lambda count=written: len(kit.lines("out")) >= count)
             assert engine.stop() == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from headrace.testing import FakeControlPlane, SeverableProxy
 from headrace.testing.plane import Numbers
 from headrace.types import Engine
 from tests.agent.test_agent import Agents
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import eventually
 
 pytestmark = pytest.mark.timeout(300)  # many starts of programs, on a machine that may be busy
@@ -126,16 +126,9 @@ async def test_figures_add_up_over_five_reloads_two_restarts_and_a_kill(agents: 
     assert plugins == {None, "tail.0", "record_modifier.0", "file.0"}
 
 
-@pytest.fixture
-def fluent_bit() -> Path:
-    program = os.environ.get("FLUENT_BIT_BIN")
-    if not program:
-        pytest.skip("FLUENT_BIT_BIN names no Fluent Bit")
-    return Path(program)
-
-
-async def test_figures_of_a_quiet_fluent_bit_add_up(agents: Agents, fluent_bit: Path) -> None:
-    flags = ("--fluent-bit", fluent_bit, *FAST)
+@needs_fluent_bit
+async def test_figures_of_a_quiet_fluent_bit_add_up(agents: Agents) -> None:
+    flags = ("--fluent-bit", FLUENT_BIT, *FAST)
     program = agents.start(*flags)
     fed = Fed(agents)
     await eventually(lambda: agents.plane.agents, timeout=30)
@@ -157,8 +150,9 @@ async def test_figures_of_a_quiet_fluent_bit_add_up(agents: Agents, fluent_bit: 
     assert plugins == {None, "tail.0", "record_modifier.0", "file.0"}  # and none that the agent's settings bring in
 
 
-async def test_a_busy_fluent_bit_says_what_is_uncertain(agents: Agents, fluent_bit: Path) -> None:
-    agents.start("--fluent-bit", fluent_bit, *FAST)
+@needs_fluent_bit
+async def test_a_busy_fluent_bit_says_what_is_uncertain(agents: Agents) -> None:
+    agents.start("--fluent-bit", FLUENT_BIT, *FAST)
     await agents.until_first()
     dummy = ("fluentbit_input_records_total", (("pipeline", "p"), ("plugin", "dummy.0")))
     await agents.plane.until_numbers(lambda all: last(all, dummy) > 10 if dummy in all else False, timeout=30)

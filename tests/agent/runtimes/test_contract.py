@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -20,18 +19,17 @@ from agent.runtimes.process import holders
 from headrace.types import Engine
 from tests.agent.conftest import ENVIRONMENT, config, embedded, stand_in
 from tests.agent.runtimes.conftest import Place
+from tests.fluent_bit import FLUENT_BIT
 from tests.processes import eventually
-
-REAL = os.environ.get("FLUENT_BIT_BIN") or shutil.which("fluent-bit")
 
 
 async def real() -> FluentBit:
-    assert REAL
-    return await FluentBit.find(Engine.FLUENT_BIT, [REAL], environment=ENVIRONMENT, deadlines=Deadlines())
+    assert FLUENT_BIT
+    return await FluentBit.find(Engine.FLUENT_BIT, [FLUENT_BIT], environment=ENVIRONMENT, deadlines=Deadlines())
 
 
 ENGINES = [pytest.param(embedded, id="embedded"), pytest.param(stand_in, id="stand-in")]
-if REAL:
+if FLUENT_BIT:
     ENGINES.append(pytest.param(real, id="fluent-bit"))
 
 

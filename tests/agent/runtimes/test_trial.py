@@ -19,7 +19,8 @@ from agent.runtimes.trial import Trial, trial_of
 from headrace.config import Document, parse, substitute
 from headrace.types import Engine
 from tests.agent.conftest import ENVIRONMENT, config, stand_in
-from tests.agent.runtimes.test_contract import REAL, real
+from tests.agent.runtimes.test_contract import real
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import eventually, processes_in
 
 PIPELINE = """\
@@ -127,7 +128,7 @@ def test_plugins_that_nobody_knows_are_not_started(folder: Folder, text: str) ->
 
 # With processes.
 
-RUNTIMES = [pytest.param(stand_in, id="stand-in"), *([pytest.param(real, id="fluent-bit")] if REAL else [])]
+RUNTIMES = [pytest.param(stand_in, id="stand-in"), *([pytest.param(real, id="fluent-bit")] if FLUENT_BIT else [])]
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -189,7 +190,7 @@ async def test_what_a_killed_agents_trial_left_is_ended_first(runtime: FluentBit
     assert not stray.alive
 
 
-@pytest.mark.skipif(not REAL, reason="no Fluent Bit: name one by FLUENT_BIT_BIN")
+@needs_fluent_bit
 class TestFluentBitItself:
     async def test_it_tries_beside_an_engine_that_holds_everything_and_nothing_comes_of_it(
         self, folder: Folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 import textwrap
 from collections.abc import AsyncIterator
@@ -28,8 +27,9 @@ from agent.engine.record import Batch
 from agent.engine.registry import filters
 from tests.agent.engine.conftest import Emitted, EngineKit, PluginKit
 from tests.agent.engine.kubernetes_api import CONTAINER_ID, FakeKubernetes, file_name, pod
+from tests.certificates import key_of, make_certificate
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import eventually
-from tests.servers import self_signed
 
 PREFIX = "kube.var.log.containers."
 LOG = PluginLog("filter", "kubernetes", "kubernetes.0")
@@ -272,7 +272,8 @@ async def test_an_answer_that_is_too_large_is_told(api: FakeKubernetes, caplog: 
 
 
 async def test_over_tls_the_server_must_be_trusted_and_its_name_too_if_wanted(tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
+    certificate = make_certificate(tmp_path, "server", names="DNS:localhost")
+    key = key_of(certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     trusting = {"kube_ca_file": str(certificate)}
@@ -342,7 +343,7 @@ async def test_records_wait_for_metadata_and_pass_without_what_cannot_be_had(
     assert "1 records passed without all of their metadata" in caplog.text
 
 
-@pytest.mark.skipif("FLUENT_BIT_BIN" not in os.environ, reason="FLUENT_BIT_BIN names no real Fluent Bit")
+@needs_fluent_bit
 async def test_a_real_fluent_bit_makes_the_same_of_the_same_answers(kit: EngineKit, api: FakeKubernetes) -> None:
     api.answers["/api/v1/namespaces/shop/pods/web-1"] = pod("web-1", note="x")
     kit.write("token", "secret")
@@ -352,7 +353,7 @@ async def test_a_real_fluent_bit_makes_the_same_of_the_same_answers(kit: EngineK
     async with kit.run(text):
         own = sorted(await kit.has_lines("out", 2))
     (kit.folder / "out").unlink()
-    with kit.child(text, program=[os.environ["FLUENT_BIT_BIN"]]):
+    with kit.child(text, program=[FLUENT_BIT]):
         real = sorted(await kit.has_lines("out", 2))
     assert list(map(json.loads, own)) == list(map(json.loads, real))
 

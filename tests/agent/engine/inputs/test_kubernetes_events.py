@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from agent.engine.inputs.kubernetes_events.events import Gone, Lines, NotUnderst
 from agent.engine.registry import inputs
 from tests.agent.engine.conftest import NOW, EngineKit, PluginKit, Sink, running_input
 from tests.agent.engine.kubernetes_api import FakeKubernetes, Watch
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import eventually
 
 PATH = "/api/v1/events"
@@ -246,7 +246,7 @@ async def test_a_reload_goes_on_where_the_input_was(kit: EngineKit, api: FakeKub
     assert len(rows(kit.folder / "events.db")) == 3
 
 
-@pytest.mark.skipif("FLUENT_BIT_BIN" not in os.environ, reason="FLUENT_BIT_BIN names no real Fluent Bit")
+@needs_fluent_bit
 async def test_a_real_fluent_bit_makes_the_same_of_the_same_answers(kit: EngineKit, api: FakeKubernetes) -> None:
     kit.write("token", "secret")
     now = int(datetime.now(UTC).timestamp()) * 10**9
@@ -259,7 +259,7 @@ async def test_a_real_fluent_bit_makes_the_same_of_the_same_answers(kit: EngineK
         ("ADDED", "e", 16),
     ]
     found = []
-    for program in ([], [os.environ["FLUENT_BIT_BIN"]]):
+    for program in ([], [FLUENT_BIT]):
         api.answers[PATH] = [page(10, *listed[:2], token="t"), page(10, listed[2])]
         api.answers[PATH + "?watch"] = Watch(*(change(kind, event(uid, v, at=now)) for kind, uid, v in changes))
         text = TEXT.format(url=api.url, more="interval_sec: 1")

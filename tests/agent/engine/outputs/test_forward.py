@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,12 @@ from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from tests.agent.engine.conftest import PluginKit
 from tests.agent.engine.receiver import Receiver
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import Program, eventually
 from tests.servers import free_port, is_listening
 
 BATCH = Batch("app", [1_500_000_000, 2_000_000_000], [{"a": 1}, {"b": "é", "c": [None, {"d": 2.5}]}])
 EVENTS = [("app", 1.5, {"a": 1}), ("app", 2.0, {"b": "é", "c": [None, {"d": 2.5}]})]
-needs_fluent_bit = pytest.mark.skipif(
-    "FLUENT_BIT_BIN" not in os.environ, reason="FLUENT_BIT_BIN names no real Fluent Bit"
-)
 
 
 async def write(plugins: PluginKit, receiver: Receiver, *batches: Batch, **properties: Any) -> list[Result]:
@@ -170,7 +167,7 @@ def test_what_cannot_work_is_refused(plugins: PluginKit, properties: dict[str, A
 def fluent_bit(folder: Path, inputs: dict[str, Any], outputs: dict[str, Any]) -> Program:
     document = {"service": {"flush": 0.2, "grace": 1}, "pipeline": {"inputs": [inputs], "outputs": [outputs]}}
     (folder / "p.yaml").write_text(json.dumps(document))
-    command = [os.environ["FLUENT_BIT_BIN"], "-c", folder / "p.yaml"]
+    command = [FLUENT_BIT, "-c", folder / "p.yaml"]
     return Program(command, folder=folder, name="fluent-bit")
 
 

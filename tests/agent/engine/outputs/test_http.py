@@ -3,9 +3,7 @@
 import asyncio
 import gzip
 import json
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from agent.engine.plugin import PluginError, Result
 from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from tests.agent.engine.conftest import PluginKit
+from tests.certificates import key_of, make_certificate
 
 BATCH = Batch("app", [1_000_000_000], [{"a": 1}])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -192,13 +191,8 @@ async def test_a_server_that_is_away_or_silent_is_tried_again(plugins: PluginKit
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1, signed by itself, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: apt-get install openssl")
-    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
-    options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True)
-    return certificate, key
+    path = make_certificate(tmp_path, "server")
+    return path, key_of(path)
 
 
 async def test_over_tls_the_server_is_verified_unless_told_otherwise(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from agent.engine.record import Batch
 from agent.engine.registry import outputs
 from tests.agent.engine.conftest import EngineKit, PluginKit
 from tests.agent.engine.golden.requests import golden, metrics, traces
+from tests.fluent_bit import FLUENT_BIT, needs_fluent_bit
 from tests.processes import Program, eventually
 from tests.servers import free_port, is_listening
 
@@ -115,11 +115,11 @@ async def test_an_engine_shows_what_fluent_bit_showed(kit: EngineKit) -> None:
             assert (status, body, headers["vivo-stream-next-id"]) == (200, "", "0")
 
 
-@pytest.mark.skipif("FLUENT_BIT_BIN" not in os.environ, reason="FLUENT_BIT_BIN names no real Fluent Bit")
+@needs_fluent_bit
 async def test_fluent_bit_shows_what_is_kept_here(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "p.yaml").write_text(PIPELINE.format(port=port))
-    command = [os.environ["FLUENT_BIT_BIN"], "-c", tmp_path / "p.yaml"]
+    command = [FLUENT_BIT, "-c", tmp_path / "p.yaml"]
     with Program(command, folder=tmp_path, name="fluent-bit") as program:
         await asyncio.to_thread(program.wait_for, lambda: is_listening(port))
 
