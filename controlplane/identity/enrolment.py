@@ -68,13 +68,13 @@ class Enrolment:
         wait = self._throttle.wait(source, self._clock())
         try:
             check_facts(request.facts)
-            terms = await self._terms(request)
             if request.claims.get("enrol") == "check":
-                if terms is None:
+                if await self._terms(request) is None:
                     async with self._store.read() as reader:
                         await check(reader, request.token, _applicant(request, source, None), self._clock())
                 return EnrollResponse()
             key = public_key_of(request.csr) if request.csr else ""
+            terms = await self._terms(request)
             if terms is not None:
                 async with self._store.write() as tx:
                     previous = _same(await _claimed(tx, request), key)
