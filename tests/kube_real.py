@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
 import urllib.error
 import urllib.request
 import uuid
@@ -48,8 +47,6 @@ _PLURALS = {
     "Service": (_CORE, "services", True),
     "DaemonSet": (_APPS, "daemonsets", True),
     "Deployment": (_APPS, "deployments", True),
-    "StatefulSet": (_APPS, "statefulsets", True),
-    "Role": (_RBAC, "roles", True),
     "RoleBinding": (_RBAC, "rolebindings", True),
     "ClusterRole": (_RBAC, "clusterroles", False),
     "ClusterRoleBinding": (_RBAC, "clusterrolebindings", False),
@@ -101,38 +98,42 @@ class RealKubernetes:
         for path in reversed(self._made):
             self.call("DELETE", path, missing_ok=True)
         self._made.clear()
-        self.call("DELETE", f"/api/v1/namespaces/{self.namespace}", missing_ok=True)
+        self.call("DELETE", self.path("Namespace", self.namespace), missing_ok=True)
 
     def make(self, kind: str, name: str, *, labels: Mapping[str, str] | None = None, **more: Any) -> None:
         """An object of the test's namespace, or a cluster-wide one that goes with the test."""
         group, _, namespaced = _PLURALS[kind]
         version = group.removeprefix("/api/").removeprefix("/apis/")
         metadata = {"name": name, "labels": labels or {}}
-        self.call("POST", self._path(kind), {"apiVersion": version, "kind": kind, "metadata": metadata, **more})
+        self.call("POST", self.path(kind), {"apiVersion": version, "kind": kind, "metadata": metadata, **more})
         if not namespaced:
-            self._made.append(f"{self._path(kind)}/{name}")
+            self._made.append(self.path(kind, name))
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        return self.call("GET", f"{self._path(kind)}/{name}")
+        return self.call("GET", self.path(kind, name))
+
+    def path(self, kind: str, name: str = "") -> str:
+        """Of all of a kind, or of one; what has a namespace, in the test's."""
+        group, plural, namespaced = _PLURALS[kind]
+        where = f"{group}/namespaces/{self.namespace}/{plural}" if namespaced else f"{group}/{plural}"
+        return f"{where}/{name}" if name else where
 
     def would_take(self, document: Mapping[str, Any]) -> None:
         """That it is valid here, by an apply that changes nothing; what has a namespace is taken as of the test's."""
         namespaced = _PLURALS[document["kind"]][2]
         metadata = {**document["metadata"], **({"namespace": self.namespace} if namespaced else {})}
         query = "dryRun=All&fieldManager=tests&fieldValidation=Strict&force=true"
-        path = f"{self._path(document['kind'])}/{metadata['name']}?{query}"
-        self.call("PATCH", path, {**document, "metadata": metadata}, content="application/apply-patch+yaml")
-
-    def _path(self, kind: str) -> str:
-        group, plural, namespaced = _PLURALS[kind]
-        return f"{group}/namespaces/{self.namespace}/{plural}" if namespaced else f"{group}/{plural}"
+        path = self.path(document["kind"], metadata["name"])
+        self.call(
+            "PATCH", f"{path}?{query}", {**document, "metadata": metadata}, content="application/apply-patch+yaml"
+        )
 
     def token(self, account: str, *audiences: str, pod: str = "") -> str:
         """Of a service account of the namespace, as the kubelet has one made for a pod; for the API, without any."""
         bound = {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod}} if pod else {}
         found = self.call(
             "POST",
-            f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{account}/token",
+            f"{self.path('ServiceAccount', account)}/token",
             {
                 "apiVersion": "authentication.k8s.io/v1",
                 "kind": "TokenRequest",
@@ -185,7 +186,6 @@ def _api_server(assets: Path, folder: Path) -> Iterator[Path]:
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    subprocess.run(["openssl", "genrsa", "-out", folder / "accounts.key", "2048"], check=True, capture_output=True)
     client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     etcd = assets / "etcd"
     store = [
@@ -198,8 +198,9 @@ def _api_server(assets: Path, folder: Path) -> Iterator[Path]:
         assets / "kube-apiserver",
         *(f"--etcd-servers={client}", "--bind-address=127.0.0.1", f"--secure-port={port}"),
         *(f"--tls-cert-file={folder / 'server.pem'}", f"--tls-private-key-file={folder / 'server.key'}"),
-        *(f"--service-account-signing-key-file={folder / 'accounts.key'}", "--authorization-mode=RBAC"),
-        *(f"--service-account-key-file={folder / 'accounts.key'}", "--service-cluster-ip-range=10.0.0.0/24"),
+        # Its one pair signs the tokens of accounts too.
+        *(f"--service-account-signing-key-file={folder / 'server.key'}", "--authorization-mode=RBAC"),
+        *(f"--service-account-key-file={folder / 'server.pem'}", "--service-cluster-ip-range=10.0.0.0/24"),
         *("--service-account-issuer=https://kubernetes.default.svc", f"--token-auth-file={folder / 'tokens.csv'}"),
         # Makers of accounts and endpoints, which need what does not run here.
         *("--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none"),
@@ -229,8 +230,8 @@ def _kubeconfig(port: int, ca: bytes, token: str) -> dict[str, Any]:
 def _is_ready(server: RealKubernetes) -> bool:
     """It has its own roles, which it makes after it has begun to answer."""
     try:
-        server.call("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:auth-delegator")
-        server.call("GET", "/api/v1/namespaces/default")
+        server.get("ClusterRole", "system:auth-delegator")
+        server.get("Namespace", "default")
     except (AssertionError, OSError):
         return False
     return True

@@ -43,26 +43,26 @@ def test_all_of_it_is_taken_and_to_say_it_again_changes_nothing(
     assert ended.code == 0, ended.err
     before = state_of(real_kubernetes)
     assert {name: document["metadata"]["generation"] for name, document in before.items() if "spec" in document} == {
-        "daemonsets/headrace-agent": 1
+        "DaemonSet/headrace-agent": 1
     }
     (token,) = plane.tokens.values()
-    data = before["secrets/headrace-enrol"]["data"]
+    data = before["Secret/headrace-enrol"]["data"]
     assert base64.b64decode(data["token"]).decode() == f"hrb_{token.id}.secret-{token.id}"
     assert bootstrap().code == 0
     assert state_of(real_kubernetes) == before
     assert bootstrap("--env", "A=b").code == 0
     changed = state_of(real_kubernetes)
-    assert changed["configmaps/headrace-agent"]["data"]["A"] == "b"
-    assert changed["daemonsets/headrace-agent"]["metadata"]["generation"] == 2
+    assert changed["ConfigMap/headrace-agent"]["data"]["A"] == "b"
+    assert changed["DaemonSet/headrace-agent"]["metadata"]["generation"] == 2
     assert bootstrap().code == 0
-    assert "A" not in state_of(real_kubernetes)["configmaps/headrace-agent"]["data"]
+    assert "A" not in state_of(real_kubernetes)["ConfigMap/headrace-agent"]["data"]
 
 
 def test_what_somebody_else_manages_is_told_and_taken_by_force_alone(
     bootstrap: Run, real_kubernetes: RealKubernetes, plane: FakePlane
 ) -> None:
     bootstrap()
-    path = path_of(real_kubernetes, "configmaps/headrace-agent")
+    path = real_kubernetes.path("ConfigMap", "headrace-agent")
     theirs = real_kubernetes.call("GET", path)
     theirs["data"]["HEADRACE_AGENT_TLS"] = "false"
     real_kubernetes.call("PUT", f"{path}?fieldManager=somebody", theirs)
@@ -81,14 +81,16 @@ def test_uninstalling_leaves_nothing_and_may_be_said_again(
     ended = bootstrap(away=True)
     assert (ended.code, ended.out) == (0, "cluster/eu-1 removed\n"), ended.err
     assert all(is_going(document) for document in state_of(real_kubernetes).values())
-    assert is_going(real_kubernetes.call("GET", f"/api/v1/namespaces/{real_kubernetes.namespace}", missing_ok=True))
+    assert is_going(
+        real_kubernetes.call("GET", real_kubernetes.path("Namespace", real_kubernetes.namespace), missing_ok=True)
+    )
     assert [token.revoked for token in plane.tokens.values()] == [True]
     assert bootstrap(away=True).code == 0
 
 
 def test_a_namespace_on_its_way_out_is_told(bootstrap: Run, real_kubernetes: RealKubernetes, plane: FakePlane) -> None:
     bootstrap()
-    path = f"/api/v1/namespaces/{real_kubernetes.namespace}"
+    path = real_kubernetes.path("Namespace", real_kubernetes.namespace)
     held = real_kubernetes.call("GET", path)
     real_kubernetes.call("PUT", f"{path}/finalize", {**held, "spec": {"finalizers": ["headrace.dev/test"]}})
     try:
@@ -124,16 +126,11 @@ def test_the_manifests_that_are_shipped_are_valid(real_kubernetes: RealKubernete
             real_kubernetes.would_take(document)
 
 
-def path_of(kubernetes: RealKubernetes, name: str) -> str:
-    group = "apis/apps/v1" if name.startswith("daemonsets") else "api/v1"
-    return f"/{group}/namespaces/{kubernetes.namespace}/{name}"
-
-
 def state_of(kubernetes: RealKubernetes) -> dict[str, dict[str, Any]]:
     """What is there of ours, without what changes by itself."""
     found = {}
-    for kind in ("secrets", "serviceaccounts", "configmaps", "daemonsets"):
-        for document in kubernetes.call("GET", path_of(kubernetes, kind))["items"]:
+    for kind in ("Secret", "ServiceAccount", "ConfigMap", "DaemonSet"):
+        for document in kubernetes.call("GET", kubernetes.path(kind))["items"]:
             metadata = document["metadata"]
             if manifests.OURS.items() <= metadata.get("labels", {}).items():
                 kept = {
